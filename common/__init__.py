@@ -1,0 +1,1 @@
+"""Everything the twenty stages share: models, tokenizer, loading, measuring, command lines."""
