@@ -1,0 +1,114 @@
+# Every command of the course. Targets only start things; the work is done by `python -m common.tutorial`,
+# which also runs without make:  python -m common.tutorial --help
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV ?= .venv
+STAMP := $(VENV)/.vitrine-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+
+ifeq ($(VENV),none)
+PY := $(or $(PYTHON),python3)
+else
+PY := $(VENV)/bin/python
+endif
+RUN = "$(PY)" -m common.tutorial --from-make
+
+# What the user says on the command line, and only there: MODEL in the environment may belong to another program.
+# `value` keeps make from expanding a `$` in a prompt; the environment keeps the shell away from quotes and spaces.
+given = $(if $(filter command,$(origin $(1))),$(value $(1)))
+export VITRINE_MODEL := $(call given,MODEL)
+export VITRINE_DEVICE := $(call given,DEVICE)
+export VITRINE_DTYPE := $(call given,DTYPE)
+export VITRINE_ARGS := $(call given,ARGS)
+export VITRINE_FROM := $(call given,FROM)
+export VITRINE_BASE := $(call given,BASE)
+export VITRINE_STAGE := $(call given,STAGE)
+export VITRINE_TESTS := $(call given,TESTS)
+export VITRINE_HTML := $(call given,HTML)
+export VITRINE_TRACE := $(call given,TRACE)
+unexport MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS HTML TRACE
+
+##@ Learning (NN is 01 to 20; stage-7 works as well)
+
+stage-%: setup ## stage-NN|run a stage's demo
+	@$(RUN) run "$*"
+diff-%: setup ## diff-NN|what the stage changes, in reading order (HTML=1, TRACE=1)
+	@$(RUN) diff "$*"
+trace-%: setup ## trace-NN|the worked example, step by step
+	@$(RUN) trace "$*"
+article-%: setup ## article-NN|read the stage's article in the terminal
+	@$(RUN) article "$*"
+predict-%: setup ## predict-NN|guess the results before you run it, and be scored
+	@$(RUN) predict "$*"
+try-%: setup ## try-NN|build the stage yourself: its tests on the previous stage's engine, in work/
+	@$(RUN) try "$*"
+check-%: setup ## check-NN|run those tests on your attempt
+	@$(RUN) check "$*"
+bench-%: setup ## bench-NN|measure the stage against the one before, in one run
+	@$(RUN) bench "$*"
+serve-%: setup ## serve-NN|the HTTP server of a stage (from 04)
+	@$(RUN) serve "$*"
+chat: setup ## chat|talk to the newest stage that has a chat client
+	@$(RUN) chat
+
+##@ Checking
+
+doctor: setup ## doctor|this machine: versions, memory bandwidth, GPU, a kernel, checkpoints
+	@$(RUN) doctor
+sanity: setup ## sanity|load each shipped model and compare eight tokens (MODEL= for another)
+	@$(RUN) sanity
+test-%: setup ## test-NN|a stage's tests and the contract suite on it
+	@$(RUN) test "$*"
+test: setup ## test|what CI runs on every change
+	@$(RUN) test
+test-all: setup ## test-all|everything, the slow tests too
+	@$(RUN) test all
+bench: setup ## bench|all stages' benchmarks
+	@$(RUN) bench
+
+##@ Maintaining
+
+lint: setup ## lint|ruff: rules and format
+	@"$(PY)" -m ruff check . && "$(PY)" -m ruff format --check .
+types: setup ## types|mypy
+	@"$(PY)" -m mypy
+verify: setup ## verify|the chain of stages against its manifests and locks
+	@$(RUN) verify
+relock: setup ## relock|rewrite the diff lock of STAGE=NN
+	@$(RUN) relock
+propagate: setup ## propagate|carry a fix FROM=NN through the later stages (BASE=, TESTS=all)
+	@$(RUN) propagate
+articles: setup ## articles|fill in every code block, output and number of the articles
+	@$(RUN) articles
+history: setup ## history|export the stages as a linear git repository
+	@$(RUN) history
+new-stage: setup ## new-stage|start the next stage as a copy of the last (ARGS='slug_of_it')
+	@$(RUN) new-stage
+
+##@ Setting up (VENV=none PYTHON=... uses an interpreter as it is; TORCH_INDEX=... picks PyTorch's builds)
+
+setup: ## setup|create .venv and install everything; other targets do it when needed
+ifneq ($(VENV),none)
+	@test -f "$(STAMP)" || { \
+	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.14); do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			exec "$$python" common/tutorial/install.py "$(VENV)" "$(STAMP)" "$(TORCH_INDEX)"; \
+		fi; \
+	done; \
+	echo "error: $(or $(PYTHON),python3) is missing or older than Python 3.11;" \
+		"install Python 3.11 or newer, or name one: make ... PYTHON=/path/to/python3.12" >&2; \
+	exit 2; }
+endif
+
+clean: ## clean|remove the environment and the caches
+	rm -rf "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+help: ## help|this list
+	@awk -F'## |\\|' '/^##@/ { sub(/^##@ /, ""); printf "\n%s\n", $$0 } \
+		/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$2, $$3 }' Makefile
+	@echo
+	@echo 'All take MODEL= DEVICE= DTYPE= and ARGS=, for example'
+	@echo "  make stage-02 MODEL=storyteller-llama ARGS='--prompt \"The old king\" --max-tokens 40'"
+
+.PHONY: help setup clean chat doctor sanity test test-all bench lint types verify relock propagate articles history new-stage
