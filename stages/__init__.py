@@ -1,0 +1,1 @@
+"""Twenty stages: the same inference engine, one idea further each time."""
