@@ -1,0 +1,39 @@
+"""The registry: `model_type` in `config.json` -> our class. A new family is one file and one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from common.errors import UserError
+
+from .config import ModelConfig
+from .gemma3 import Gemma3
+from .gpt2 import GPT2
+from .layers import LayerInfo, Linear, Target
+from .llama import Llama
+from .qwen3 import Qwen3
+
+MODELS: dict[str, Any] = {"gpt2": GPT2, "llama": Llama, "qwen3": Qwen3, "gemma3_text": Gemma3}
+
+__all__ = ["MODELS", "LayerInfo", "Linear", "ModelConfig", "Target", "new_model", "read_config"]
+
+
+def read_config(raw: dict[str, Any]) -> ModelConfig:
+    """The content of a `config.json` -> the family's checked config.
+
+    Raises:
+        UserError: a family we do not have, or a key that is missing, unknown or not supported.
+    """
+    kind = raw.get("model_type")
+    if kind not in MODELS:
+        raise UserError(
+            f"config.json: model_type {kind!r} is not supported; supported are {', '.join(MODELS)}"
+        )
+    return MODELS[kind].Config.from_dict(raw)
+
+
+def new_model(config: ModelConfig) -> nn.Module:
+    """The model of this config on torch's current default device, its weights not yet filled."""
+    return MODELS[config.model_type](config)

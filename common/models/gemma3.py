@@ -1,0 +1,148 @@
+"""Gemma 3, text only (Gemma Team, 2025): local and global layers, four norms a block, GeGLU, scaled embeddings.
+
+Five of six layers see only a window of the last tokens, and turn positions by a RoPE of their own (base 10,000);
+every sixth sees all of them (base 1,000,000). Norms stand before and after each half of a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import config as read
+from . import llama
+from .config import ModelConfig, Rope
+from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target, rotate
+from .llama import Attend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gemma3Config(ModelConfig):
+    rope: Rope  # of global layers
+    local_rope: Rope
+    attention_bias: bool
+    windows: tuple[int | None, ...]  # of each layer
+    scale: float  # of attention scores
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Gemma3Config:
+        """Raises UserError where a key is missing, unknown or not supported."""
+        used = [
+            *llama.USED,
+            *"layer_types sliding_window sliding_window_pattern _sliding_window_pattern rope_local_base_freq query_pre_attn_scalar".split(),
+        ]
+        gelu = {"hidden_activation": "gelu_pytorch_tanh", "hidden_act": "gelu_pytorch_tanh"}
+        off = {
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "use_bidirectional_attention": False,
+        }
+        read.check_keys(raw, [k for k in used if k != "mlp_bias"], only=gelu | off)
+        both = raw.get("rope_parameters") or {}
+        shared = {k: v for k, v in raw.items() if k != "rope_parameters"} | {
+            "tie_word_embeddings": raw.get("tie_word_embeddings", True)
+        }
+        shared.setdefault("head_dim", 256)
+        fields = llama.common_fields(shared | {"rope_theta": raw.get("rope_theta", 1e6)})
+        rope = read.read_rope(both["full_attention"], 1e6) if both else fields["rope"]
+        local = read.read_rope(both.get("sliding_attention"), raw.get("rope_local_base_freq", 1e4))
+        n, every = (
+            fields["num_layers"],
+            raw.get("sliding_window_pattern") or raw.get("_sliding_window_pattern") or 6,
+        )
+        kinds = raw.get("layer_types") or [
+            "sliding_attention" if (i + 1) % every else "full_attention" for i in range(n)
+        ]
+        return cls(**fields | dict(rope=rope, raw=raw), local_rope=local, windows=read.layer_windows(kinds, n, raw.get("sliding_window", 4096)),
+                   scale=raw.get("query_pre_attn_scalar", 256) ** -0.5)  # fmt: skip
+
+
+class Norm(RMSNorm):
+    """RMSNorm whose stored weight is the difference from one; computed in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.weight.shape, 1.0 + self.weight.float(), self.eps).to(x.dtype)
+
+
+class Attention(llama.Attention):
+    def __init__(self, config: Gemma3Config, index: int):
+        super().__init__(config, index)  # type: ignore[arg-type]  # has all that Llama's attention reads
+        i = self.info
+        self.info = LayerInfo(
+            index, config.scale, config.windows[index], i.num_heads, i.num_kv_heads, i.head_dim
+        )
+        self.q_norm = Norm(config.head_dim, config.norm_eps)
+        self.k_norm = Norm(config.head_dim, config.norm_eps)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        q, k, v = self.heads(x)
+        out = attend(self.info, rotate(self.q_norm(q), *rope), rotate(self.k_norm(k), *rope), v)
+        return self.o(out.flatten(1))
+
+
+class Block(nn.Module):
+    """Each half is normalised before and after ("sandwich norms")."""
+
+    def __init__(self, config: Gemma3Config, index: int):
+        super().__init__()
+        size, eps = config.hidden_size, config.norm_eps
+        self.attn_norm, self.attn_post_norm = Norm(size, eps), Norm(size, eps)
+        self.attn = Attention(config, index)
+        self.mlp_norm, self.mlp_post_norm = Norm(size, eps), Norm(size, eps)
+        self.mlp = GatedMLP(size, config.intermediate_size, "gelu")
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        x = x + self.attn_post_norm(self.attn(self.attn_norm(x), rope, attend))
+        return x + self.mlp_post_norm(self.mlp(self.mlp_norm(x)))
+
+
+class Blocks(nn.Module):
+    def __init__(self, config: Gemma3Config):
+        super().__init__()
+        self.rotary, self.local_rotary = (
+            Rotary(config.rope, config.head_dim),
+            Rotary(config.local_rope, config.head_dim),
+        )
+        self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_layers))
+
+    def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        everywhere, near = self.rotary(positions, x.dtype), self.local_rotary(positions, x.dtype)
+        for layer in self.layers:
+            x = layer(x, everywhere if layer.attn.info.window is None else near, attend)
+        return x
+
+
+class Gemma3(nn.Module):
+    """tokens [N], positions [N] -> hidden states [N, hidden_size]."""
+
+    Config: type[ModelConfig] = Gemma3Config
+    optional_prefix = ""
+    ignored: tuple[str, ...] = ()
+
+    def __init__(self, config: Gemma3Config):
+        super().__init__()
+        self.config = config
+        self.embed = Embedding(config.vocab_size, config.hidden_size, scale=config.hidden_size**0.5)
+        self.blocks = Blocks(config)
+        self.norm = Norm(config.hidden_size, config.norm_eps)
+        self.head = Linear(config.hidden_size, {"head": config.vocab_size})
+        if config.tie_word_embeddings:
+            self.head.weight = self.embed.weight
+        norms = {"input_layernorm": "attn_norm", "post_attention_layernorm": "attn_post_norm",
+                 "pre_feedforward_layernorm": "mlp_norm", "post_feedforward_layernorm": "mlp_post_norm",
+                 "self_attn.q_norm": "attn.q_norm", "self_attn.k_norm": "attn.k_norm"}  # fmt: skip
+        self.weight_map: dict[str, list[Target]] = llama.weight_map(self, norms)  # type: ignore[arg-type]
+
+    @property
+    def layers_info(self) -> list[LayerInfo]:
+        return [layer.attn.info for layer in self.blocks.layers]
+
+    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        return self.norm(self.blocks(self.embed(tokens), positions, attend))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden [R, hidden_size] -> [R, vocab_size]."""
+        return self.head(hidden)

@@ -1,0 +1,172 @@
+"""Llama 2 and 3 (Touvron et al., 2023; Grattafiori et al., 2024) over a flat list of N tokens.
+
+A token meets the others in one place only, `attend`. All else works on each token alone, so nothing here knows
+of requests, batches, caches or padding. Shapes: N tokens, Hq query heads, Hkv key/value heads, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from . import config as read
+from .config import ModelConfig, Rope
+from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target, rotate
+
+Attend = Callable[[LayerInfo, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlamaConfig(ModelConfig):
+    rope: Rope
+    attention_bias: bool
+    mlp_bias: bool
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> LlamaConfig:
+        """Raises UserError where a key is missing, unknown or not supported."""
+        read.check_keys(raw, USED, harmless=("pretraining_tp",), only={"hidden_act": "silu"})
+        return cls(**common_fields(raw), mlp_bias=bool(raw.get("mlp_bias")))
+
+
+USED = """vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps rope_theta rope_scaling rope_parameters attention_bias mlp_bias tie_word_embeddings""".split()
+
+
+def common_fields(raw: dict[str, Any]) -> dict[str, Any]:
+    """What Llama's config shares with those of its descendants."""
+    heads = read.need(raw, "num_attention_heads")
+    rope = raw.get("rope_parameters") or raw.get("rope_scaling")
+    return dict(
+        model_type=raw["model_type"],
+        vocab_size=read.need(raw, "vocab_size"),
+        hidden_size=read.need(raw, "hidden_size"),
+        intermediate_size=read.need(raw, "intermediate_size"),
+        num_layers=read.need(raw, "num_hidden_layers"),
+        num_heads=heads,
+        num_kv_heads=raw.get("num_key_value_heads") or heads,
+        head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
+        max_positions=read.need(raw, "max_position_embeddings"),
+        tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
+        norm_eps=raw.get("rms_norm_eps", 1e-6),
+        attention_bias=bool(raw.get("attention_bias", False)),
+        rope=read.read_rope(rope, raw.get("rope_theta", 10000.0)),
+        raw=raw,
+        **read.token_ids(raw),
+    )
+
+
+class Attention(nn.Module):
+    """Project to queries, keys and values; turn by position; attend; project back."""
+
+    def __init__(self, config: LlamaConfig, index: int):
+        super().__init__()
+        d = config.head_dim
+        self.info = LayerInfo(index, d**-0.5, None, config.num_heads, config.num_kv_heads, d)
+        parts = {"q": config.num_heads * d, "k": config.num_kv_heads * d, "v": config.num_kv_heads * d}
+        self.qkv = Linear(config.hidden_size, parts, config.attention_bias)
+        self.o = Linear(config.num_heads * d, {"o": config.hidden_size}, config.attention_bias)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        q, k, v = self.heads(x)
+        out = attend(self.info, rotate(q, *rope), rotate(k, *rope), v)  # [N, Hq, D]
+        return self.o(out.flatten(1))
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [N, hidden] -> q [N, Hq, D], k and v [N, Hkv, D]."""
+        i = self.info
+        q, k, v = (
+            self.qkv(x)
+            .unflatten(1, (-1, i.head_dim))
+            .split((i.num_heads, i.num_kv_heads, i.num_kv_heads), dim=1)
+        )
+        return q, k, v
+
+
+class Block(nn.Module):
+    """Normalise, attend, add; normalise, transform, add."""
+
+    attention: type[Attention] = Attention
+
+    def __init__(self, config: LlamaConfig, index: int):
+        super().__init__()
+        self.attn_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.attn = self.attention(config, index)
+        self.mlp_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.mlp = GatedMLP(config.hidden_size, config.intermediate_size, "silu", config.mlp_bias)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        x = x + self.attn(self.attn_norm(x), rope, attend)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Blocks(nn.Module):
+    def __init__(self, config: LlamaConfig, block: type[Block]):
+        super().__init__()
+        self.rotary = Rotary(config.rope, config.head_dim)
+        self.layers = nn.ModuleList(block(config, i) for i in range(config.num_layers))
+
+    def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        rope = self.rotary(positions, x.dtype)  # once for all layers
+        for layer in self.layers:
+            x = layer(x, rope, attend)
+        return x
+
+
+class Llama(nn.Module):
+    """tokens [N], positions [N] -> hidden states [N, hidden_size]."""
+
+    Config: type[ModelConfig] = LlamaConfig
+    block: type[Block] = Block
+    optional_prefix = ""  # of checkpoint names
+    ignored: tuple[str, ...] = (r".*\.rotary_emb\.inv_freq",)  # tensors of old files that we compute
+
+    def __init__(self, config: LlamaConfig):
+        super().__init__()
+        self.config = config
+        self.embed = Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = Blocks(config, self.block)
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.head = Linear(config.hidden_size, {"head": config.vocab_size})
+        if config.tie_word_embeddings:
+            self.head.weight = self.embed.weight
+        self.weight_map = weight_map(self)
+
+    @property
+    def layers_info(self) -> list[LayerInfo]:
+        return [layer.attn.info for layer in self.blocks.layers]
+
+    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        return self.norm(self.blocks(self.embed(tokens), positions, attend))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden [R, hidden_size] -> [R, vocab_size]."""
+        return self.head(hidden)
+
+
+def weight_map(model: Llama, norms: dict[str, str] | None = None) -> dict[str, list[Target]]:
+    """Which checkpoint tensor fills what. `norms`: checkpoint name -> ours, of a layer's norms."""
+    head = Target("head", parts=model.head.parts)
+    names = {"model.embed_tokens.weight": [Target("embed")], "model.norm.weight": [Target("norm")]}
+    if model.config.tie_word_embeddings:
+        names["model.embed_tokens.weight"].append(head)
+    else:
+        names["lm_head.weight"] = [head]
+    norms = norms or {"input_layernorm": "attn_norm", "post_attention_layernorm": "mlp_norm"}
+    for i, layer in enumerate(model.blocks.layers):
+        theirs, ours = f"model.layers.{i}.", f"blocks.layers.{i}."
+        names |= {f"{theirs}{a}.weight": [Target(ours + b)] for a, b in norms.items()}
+        for group, module in (
+            ("self_attn", "attn.qkv"),
+            ("self_attn", "attn.o"),
+            ("mlp", "mlp.gate_up"),
+            ("mlp", "mlp.down"),
+        ):
+            linear = layer.get_submodule(module)
+            for part, rows in linear.parts.items():
+                for kind in ("weight", "bias") if linear.bias is not None else ("weight",):
+                    names[f"{theirs}{group}.{part}_proj.{kind}"] = [Target(ours + module, kind, {part: rows})]
+    return names
