@@ -99,7 +99,13 @@ console = make_console()
 def show(*renderables: RenderableType) -> None:
     """Print rich renderables, one below the other."""
     for renderable in renderables:
-        console.print(renderable)
+        if console.is_terminal:
+            console.print(renderable)
+            continue
+        with console.capture() as captured:
+            console.print(renderable)
+        lines = captured.get().splitlines()  # rich pads to the full width; in a file that is noise
+        console.out("\n".join(line.rstrip() for line in lines), highlight=False)
 
 
 def write(text: str = "", end: str = "", style: str | None = None) -> None:
@@ -149,6 +155,7 @@ def make_table(
         title=Text(title, style="bold") if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         header_style=QUIET,
         border_style=QUIET,
         pad_edge=False,
@@ -162,7 +169,7 @@ def make_table(
 
 
 def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    show(make_table(columns, rows, title))
+    show("", make_table(columns, rows, title), "")
 
 
 def _cell(value: object) -> RenderableType:
@@ -173,7 +180,8 @@ def _cell(value: object) -> RenderableType:
 
 def _numeric(cells: Sequence[object]) -> bool:
     return bool(cells) and all(
-        isinstance(cell, (int, float)) or (isinstance(cell, str) and cell[:1].isdigit()) for cell in cells
+        isinstance(cell, (int, float)) or (isinstance(cell, str) and cell.lstrip("-+")[:1].isdigit())
+        for cell in cells
     )
 
 

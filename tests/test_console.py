@@ -73,6 +73,7 @@ def test_without_a_terminal_no_control_codes_and_every_word():
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
     assert done.stderr == ""
+    assert not [line for line in done.stdout.splitlines() if line != line.rstrip()]
     for words in ("A heading", "12,345,678", "·world", "↵", "50.0 %", "·upon", "first line", "second line"):
         assert words in done.stdout
     assert "first view" not in done.stdout
