@@ -25,15 +25,21 @@ export VITRINE_FROM := $(call given,FROM)
 export VITRINE_BASE := $(call given,BASE)
 export VITRINE_STAGE := $(call given,STAGE)
 export VITRINE_TESTS := $(call given,TESTS)
+export VITRINE_FILE := $(call given,FILE)
+export VITRINE_RELOCK := $(call given,RELOCK)
+export VITRINE_CONTINUE := $(call given,CONTINUE)
+export VITRINE_MINE := $(call given,MINE)
+export VITRINE_HINT := $(call given,HINT)
+export VITRINE_RESET := $(call given,RESET)
 export VITRINE_HTML := $(call given,HTML)
 export VITRINE_TRACE := $(call given,TRACE)
-unexport MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS HTML TRACE
+unexport MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS FILE RELOCK CONTINUE MINE HINT RESET HTML TRACE
 
 ##@ Learning (NN is 01 to 20; stage-7 works as well)
 
 stage-%: setup ## stage-NN|run a stage's demo
 	@$(RUN) run "$*"
-diff-%: setup ## diff-NN|what the stage changes, in reading order (HTML=1, TRACE=1)
+diff-%: setup ## diff-NN|what the stage changes, in reading order (HTML=1, FROM=, MINE=1, TRACE=1)
 	@$(RUN) diff "$*"
 trace-%: setup ## trace-NN|the worked example, step by step
 	@$(RUN) trace "$*"
@@ -41,7 +47,7 @@ article-%: setup ## article-NN|read the stage's article in the terminal
 	@$(RUN) article "$*"
 predict-%: setup ## predict-NN|guess the results before you run it, and be scored
 	@$(RUN) predict "$*"
-try-%: setup ## try-NN|build the stage yourself: its tests on the previous stage's engine, in work/
+try-%: setup ## try-NN|build the stage yourself: its tests on the previous stage's engine, in work/ (HINT=1, RESET=1)
 	@$(RUN) try "$*"
 check-%: setup ## check-NN|run those tests on your attempt
 	@$(RUN) check "$*"
@@ -77,7 +83,7 @@ verify: setup ## verify|the chain of stages against its manifests and locks
 	@$(RUN) verify
 relock: setup ## relock|rewrite the diff lock of STAGE=NN
 	@$(RUN) relock
-propagate: setup ## propagate|carry a fix FROM=NN through the later stages (BASE=, TESTS=all)
+propagate: setup ## propagate|carry a fix FROM=NN through the later stages (FILE=, BASE=, TESTS=all, CONTINUE=1)
 	@$(RUN) propagate
 articles: setup ## articles|fill in every code block, output and number of the articles
 	@$(RUN) articles

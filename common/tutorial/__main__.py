@@ -20,14 +20,29 @@ COMMANDS = {  # command: (module, one line of help)
     "bench": ("common.tutorial.launch", "[NN]: a stage's before/after measurement, or all of them"),
     "serve": ("common.tutorial.launch", "NN: the HTTP server of a stage"),
     "chat": ("common.tutorial.launch", "the newest stage that has a chat client"),
+    "diff": (
+        "common.tutorial.diff",
+        "NN: the lesson as a diff in reading order; --html, --from, --mine, --trace",
+    ),
+    "try": ("common.tutorial.trycheck", "NN: set up your own attempt at a stage in work/; --hint, --reset"),
+    "check": ("common.tutorial.check", "NN: run the stage's promises on your attempt"),
+    "predict": ("common.tutorial.predict", "NN: the stage's questions, asked and scored"),
     "doctor": ("common.tutorial.doctor", "this machine: versions, bandwidth, GPU, a kernel, checkpoints"),
     "sanity": ("common.tutorial.sanity", "load each shipped model, compare eight greedy tokens"),
+    "verify": ("common.tutorial.verify", "maintainers: check the whole chain in a few seconds"),
+    "relock": ("common.tutorial.locks", "maintainers: --stage NN: accept that lesson's new diff"),
+    "propagate": (
+        "common.tutorial.propagate",
+        "maintainers: --from NN: carry a fix forward through the chain",
+    ),
+    "new-stage": ("common.tutorial.newstage", "maintainers: SLUG: the next stage as a copy of the last"),
+    "history": ("common.tutorial.history", "the chain as a linear git repository with tags"),
 }
 SHARED_MODULES = {"common.tutorial.launch"}  # these get the command's name as their first argument
 
 # make VARIABLE= -> flag; the Makefile hands them over as VITRINE_<name>.
-VALUES = ("MODEL", "DEVICE", "DTYPE", "FROM", "BASE", "STAGE", "TESTS")
-SWITCHES = ("HTML", "TRACE")
+VALUES = ("MODEL", "DEVICE", "DTYPE", "FROM", "BASE", "STAGE", "TESTS", "FILE", "RELOCK")
+SWITCHES = ("HTML", "TRACE", "MINE", "HINT", "RESET", "CONTINUE")
 
 
 def flags_from_make() -> list[str]:
