@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.tutorial.chain import ROOT
 
-__all__ = ["Value", "evaluate", "evaluate_number", "read_result", "recorded"]
+__all__ = ["Lookup", "Value", "evaluate", "evaluate_number", "read_result", "recorded"]
 
 Value = float | int | bool | str
 Lookup = Callable[[str, str, str], float]
@@ -48,7 +49,7 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {"abs": abs, "min": min, "max": max, "round": round}
 
 
-def recorded(root: Path, folder: str = "benchmarks/results") -> Lookup:
+def recorded(root: Path = ROOT, folder: str = "benchmarks/results") -> Lookup:
     """`r(name, machine, key)` over the result files below `root/folder`, each file read once."""
     read = functools.lru_cache(maxsize=None)(read_result)
 
@@ -80,8 +81,12 @@ def read_result(path: Path) -> dict[str, Any]:
     return result
 
 
-def evaluate(expression: str, r: Lookup) -> Value:
-    """The value of `expression`; UserError names the expression and what is wrong with it."""
+def evaluate(expression: str, r: Lookup | None = None) -> Value:
+    """The value of `expression`, by default over this repository's results.
+
+    UserError names the expression and what is wrong with it.
+    """
+    r = r or recorded()
     try:
         tree = ast.parse(expression.strip(), mode="eval")
         value = _walk(tree.body, r)
@@ -96,7 +101,7 @@ def evaluate(expression: str, r: Lookup) -> Value:
     raise UserError(f"{expression}: gives {value!r}, neither a number nor a text")
 
 
-def evaluate_number(expression: str, r: Lookup) -> float:
+def evaluate_number(expression: str, r: Lookup | None = None) -> float:
     """`evaluate` where only a number makes sense."""
     value = evaluate(expression, r)
     if isinstance(value, bool) or not isinstance(value, int | float):

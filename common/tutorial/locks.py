@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from common.cli import Parser
 from common.errors import UserError
 from common.tutorial.chain import ROOT, Stage, parse_number, stages
 from common.tutorial.source import changed_files, engine_files, plus_minus
@@ -106,7 +107,7 @@ def stage_numbers(text: str, flag: str = "--stage") -> list[int]:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m common.tutorial relock", description=HELP)
+    parser = Parser(prog="python -m common.tutorial relock", description=HELP)
     parser.add_argument("--stage", required=True, help="number of the stage, or several: 05,07")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

@@ -20,7 +20,7 @@ truth about the code is for `verify` to say. The schema, with R for required:
     visible_on = "cpu"                 or "gpu": where the lesson's number can be seen; default "cpu"
     stand_in = "blocks in use"         with "gpu": the number a laptop can see instead
     waiver = "why"                     only for a diff over 350 added / 100 removed lines / 9 files
-    reverts = { "engine.py" = "why" }  a file that the NEXT stage has again as it was before this one
+    reverts = { "engine.py" = "why" }  a file that this stage makes again what it was two stages before
     hints = ["...", "..."]             for `make try-NN HINT=1`, one at a time, from a nudge to the answer
 
     [diff]                          R  against the previous stage's engine/ (in stage 01 all is added)
