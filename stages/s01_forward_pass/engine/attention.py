@@ -13,18 +13,34 @@ from common.models import LayerInfo
 
 
 class CausalAttention:
-    """Softmax attention (Vaswani et al., 2017, section 3.2.1) of one sequence, each token seeing itself and the past."""
+    """Each token of one sequence sees itself and the past."""
 
     def __call__(self, layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [N, Hq, D], k and v [N, Hkv, D] -> [N, Hq, D]."""
-        group = layer.num_heads // layer.num_kv_heads  # query heads that share a key/value head
-        k = k.repeat_interleave(group, dim=1)
-        v = v.repeat_interleave(group, dim=1)
+        mask = causal_mask(len(q), layer.window, q.device)
+        return softmax_attention(layer, q, k.transpose(0, 1), v.transpose(0, 1), mask)
 
-        scores = torch.einsum("qhd,khd->hqk", q, k) * layer.scale
-        scores = scores.masked_fill(~causal_mask(len(q), layer.window, q.device), -torch.inf)
-        weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
-        return torch.einsum("hqk,khd->qhd", weights, v)
+
+def softmax_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Scaled dot-product attention (Vaswani et al., 2017, section 3.2.1) with grouped heads (Ainslie et al., 2023).
+
+    Args:
+        q: [N, Hq, D].
+        k, v: [Hkv, N, D]. Query heads 0 to G-1 share key/value head 0, the next G head 1, and so on.
+        mask: [N, N], True where a query (row) may look at a key (column).
+
+    Returns:
+        [N, Hq, D].
+    """
+    n, heads, d = q.shape
+    q = q.unflatten(1, (layer.num_kv_heads, -1)).permute(1, 2, 0, 3)  # [Hkv, G, N, D]
+    scores = q.reshape(layer.num_kv_heads, -1, d) @ k.transpose(1, 2) * layer.scale  # [Hkv, G * N, N]
+    scores = scores.unflatten(1, (-1, n)).masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(
+        v.dtype
+    )  # 16 bits are too few for a sum over the text
+    out = weights.flatten(1, 2) @ v  # [Hkv, G * N, D]
+    return out.view(heads, n, d).transpose(0, 1)
 
 
 def causal_mask(n: int, window: int | None, device: torch.device) -> Tensor:
