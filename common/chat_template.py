@@ -1,0 +1,122 @@
+"""Chat messages to the text a model was trained on: Jinja templates from the checkpoint, in a sandbox.
+
+The environment is the one chat templates on the hub are written for (that of transformers), so renderings are equal.
+Tokens are not made here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from common.errors import UserError
+
+__all__ = ["FALLBACK_STOP", "FALLBACK_TEMPLATE", "Message", "find_template", "render"]
+
+Message = Mapping[str, Any]
+
+# For base models, which have no template: a dialogue as it stands in plain text. Stop at FALLBACK_STOP, or the
+# model writes the user's next line too.
+FALLBACK_TEMPLATE = """\
+{% for message in messages %}
+{% if message['role'] == 'system' %}
+{{ message['content'] }}
+
+{% else %}
+{{ message['role'] | capitalize }}: {{ message['content'] }}
+{% endif %}
+{% endfor %}
+{% if add_generation_prompt %}
+Assistant:{% endif %}"""
+FALLBACK_STOP = ("\nUser:",)
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks the assistant's words for training; here its body is rendered as it is."""
+
+    tags = {"generation"}  # noqa: RUF012  (Jinja's interface)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def find_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
+    """chat_template.jinja, else `chat_template` of tokenizer_config.json: text, or a list of named ones ("default")."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    template = tokenizer_config.get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default", next(iter(named.values())) if len(named) == 1 else None)
+        if template is None:
+            raise UserError(
+                f"{folder}: chat_template has no entry named default, only {', '.join(map(str, named))}"
+            )
+    if template is not None and not isinstance(template, str):
+        raise UserError(
+            f"{folder}: chat_template is {type(template).__name__}; it must be text or a list of named ones"
+        )
+    return template
+
+
+def render(template: str, messages: Sequence[Message], **variables: object) -> str:
+    """The template's text for `messages`; `variables` are what it may read besides (bos_token, ...).
+
+    Raises UserError for malformed messages and for whatever the template itself refuses.
+    """
+    _check(messages)
+    try:
+        return _compile(template).render(messages=messages, **variables)
+    except jinja2.TemplateError as error:
+        raise UserError(f"messages: the chat template says: {' '.join(str(error).split())}") from error
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        # A template that computes with a value of another type than it expects, e.g. content null.
+        raise UserError(f"messages: the chat template cannot render them: {error}") from error
+
+
+def _check(messages: object) -> None:
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise UserError("messages: a non-empty list of {role, content} is needed")
+    for index, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise UserError(f"messages[{index}]: needs a role, such as system, user or assistant")
+
+
+@lru_cache(maxsize=16)
+def _compile(template: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment.from_string(template)
+
+
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Plain JSON; Jinja's own filter escapes for HTML."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)
