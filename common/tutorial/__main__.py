@@ -11,9 +11,6 @@ import os
 import shlex
 import sys
 
-if sys.version_info < (3, 11):  # with VENV=none any interpreter may arrive here
-    sys.exit(f"error: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
-
 COMMANDS = {  # command: (module, one line of help)
     "run": ("common.tutorial.run", "NN: the stage's demo, its number, and what comes next"),
     "test": ("common.tutorial.testing", "[NN | all]: tests of a stage, of every change, or everything"),
@@ -26,6 +23,11 @@ COMMANDS = {  # command: (module, one line of help)
     ),
     "try": ("common.tutorial.trycheck", "NN: set up your own attempt at a stage in work/; --hint, --reset"),
     "check": ("common.tutorial.check", "NN: run the stage's promises on your attempt"),
+    "trace": ("common.tutorial.trace", "NN: the worked example, step by step; --all --write records them anew"),
+    "article": ("common.tutorial.articles.render", "NN: the article in the terminal; --page"),
+    "articles": ("common.tutorial.articles.command", "fill every block and number; --check, --fast"),
+    "readme": ("common.tutorial.readme", "fill README's tables; --commands lists what it tells to type"),
+    "figures": ("common.tutorial.figures", "draw articles/figures/*.toml as SVG; --check"),
     "predict": ("common.tutorial.predict", "NN: the stage's questions, asked and scored"),
     "doctor": ("common.tutorial.doctor", "this machine: versions, bandwidth, GPU, a kernel, checkpoints"),
     "sanity": ("common.tutorial.sanity", "load each shipped model, compare eight greedy tokens"),

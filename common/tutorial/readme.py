@@ -1,0 +1,175 @@
+"""README's generated tables, and its commands as a list that a test can execute.
+
+The table of stages comes from the manifests and recorded results, the table of flags from the argument
+parsers of the demos themselves: neither can promise what is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import UserError
+from common.tutorial.articles import filling
+from common.tutorial.articles.options import split
+from common.tutorial.articles.parser import read
+from common.tutorial.articles.tables import markdown
+from common.tutorial.chain import ROOT, Stage, stages
+from common.tutorial.claims import evaluate_number, recorded
+
+PLANNED = (
+    "Forward pass", "Greedy decoding", "KV cache", "HTTP server", "Sampling", "Request queue", "Prefill batching",
+    "Continuous batching", "Flash attention", "Logprobs and structured output", "Telemetry", "Paged KV cache",
+    "Triton kernels", "Streaming client", "Stress test", "Speculative decoding", "Quantization", "LoRA",
+    "Cost dashboard", "Showcase",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One line of a `sh` block. `needs` says why it cannot be run offline and alone; empty: it can."""
+
+    path: Path
+    line: int
+    text: str
+    needs: str = ""
+
+
+def commands(path: Path) -> list[Command]:
+    """The commands that a document tells its reader to type, from its `commands` blocks."""
+    found = []
+    for block in read(path).blocks:
+        if block.directive is None or block.directive.name != "commands":
+            continue
+        needs = split(block.directive, ("needs",)).one("needs") or ""
+        first = block.end - 1 - len(block.code)
+        for offset, line in enumerate(block.code):
+            text = line.split("  #")[0].strip()
+            if text and not text.startswith("#"):
+                found.append(Command(path, first + offset + 1, text, needs))
+    return found
+
+
+def tables(root: Path = ROOT) -> dict[str, Callable[[], list[str]]]:
+    """The makers behind the directives `stages` and `flags`."""
+    return {"stages": lambda: stage_table(root), "flags": lambda: flag_table(stages(root))}
+
+
+def stage_table(root: Path = ROOT) -> list[str]:
+    """number, question (linked), key number against the stage before, status."""
+    built = {stage.number: stage for stage in stages(root)}
+    rows = []
+    for number in range(1, max([len(PLANNED), *built]) + 1):
+        if number not in built:
+            rows.append([f"{number:02d}", PLANNED[number - 1], "", "", "planned"])
+            continue
+        stage = built[number]
+        link = f"[{stage.title}](stages/{stage.folder.name}/)"
+        article = next((root / "articles").glob(f"{stage.nn}-*.md"), None)
+        status = f"[article](articles/{article.name})" if article else "runs"
+        rows.append([stage.nn, link, stage.manifest.question, headline(stage, root), status])
+    return markdown(["", "stage", "question", "its number", "status"], rows)
+
+
+def headline(stage: Stage, root: Path = ROOT) -> str:
+    """`ms per token at 512: 8.1 → 1.5`, from recorded results; "" where none is recorded."""
+    head = stage.manifest.headline
+    if head is None:
+        return ""
+    lookup = recorded(root)
+    try:
+        after = f"{evaluate_number(head.after, lookup):.3g}"
+        before = f"{evaluate_number(head.before, lookup):.3g} → " if head.before else ""
+    except UserError:
+        return "not recorded yet"
+    return f"{head.label}: {before}{after} {head.unit}".rstrip()
+
+
+class _Captured(Exception):  # noqa: N818 (carries the parser out, is no error)
+    def __init__(self, parser: argparse.ArgumentParser):
+        self.parser = parser
+
+
+def parser_of(module: str) -> argparse.ArgumentParser | None:
+    """The parser that `python -m module` builds, taken at the moment it would read its arguments."""
+
+    def capture(self: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        raise _Captured(self)
+
+    original = argparse.ArgumentParser.parse_known_args
+    argparse.ArgumentParser.parse_known_args = capture  # type: ignore[assignment, method-assign]
+    try:
+        importlib.import_module(module).main([])
+    except _Captured as caught:
+        return caught.parser
+    finally:
+        argparse.ArgumentParser.parse_known_args = original  # type: ignore[method-assign]
+    return None
+
+
+def flag_table(chain: Sequence[Stage]) -> list[str]:
+    """flag, default, the stage that brings it, what it excludes, over the demos of all stages."""
+    rows: dict[str, list[str]] = {}
+    for stage in chain:
+        if not (stage.folder / "__main__.py").exists():
+            continue
+        parser = parser_of(f"{stage.package}.__main__")
+        if parser is None:
+            continue
+        for action in parser._actions:
+            flag = next((option for option in action.option_strings if option.startswith("--")), None)
+            if flag and flag not in rows and action.dest != "help":
+                rows[flag] = [
+                    f"`{flag}`",
+                    _default(action),
+                    stage.nn,
+                    _excluded(parser, action),
+                    _help(action),
+                ]
+    return markdown(["flag", "default", "from stage", "excludes", "what it does"], list(rows.values()))
+
+
+def _default(action: argparse.Action) -> str:
+    if action.default in (None, False, argparse.SUPPRESS, []):
+        return ""
+    return f"`{action.default}`".replace("|", "\\|")
+
+
+def _excluded(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    others = [
+        other.option_strings[0]
+        for group in parser._mutually_exclusive_groups
+        if action in group._group_actions
+        for other in group._group_actions
+        if other is not action and other.option_strings
+    ]
+    return ", ".join(f"`{other}`" for other in others)
+
+
+def _help(action: argparse.Action) -> str:
+    """The help text without its mention of the default, which has a column of its own."""
+    text = (action.help or "").split(" (%(default)")[0].split("(%(default)")[0]
+    return text.replace("%%", "%").replace("|", "\\|").strip()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m common.tutorial readme", description="fills README's tables"
+    )
+    parser.add_argument("--commands", action="store_true", help="list the commands that README tells to type")
+    args = parser.parse_args(argv)
+    path = ROOT / "README.md"
+    if not path.exists():
+        raise UserError("README.md does not exist yet")
+    if args.commands:
+        for command in commands(path):
+            print(f"{command.text}{f'   # needs {command.needs}' if command.needs else ''}")
+        return 0
+    changed, problems = filling.fill([path], ROOT, run=False, tables=tables())
+    for problem in problems:
+        print(problem)
+    print("README.md filled" if changed else "README.md is current")
+    return 1 if problems else 0
