@@ -1,0 +1,150 @@
+"""OpenAI's request and response bodies, as far as this server honours them, and its error shape.
+
+A field is honoured, accepted because it changes nothing here, or refused by name: a request never gets less than it
+asked for without a word.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+# What OpenAI's protocol has and this server has not, with the value at which it means nothing.
+NOT_SUPPORTED: dict[str, Any] = {
+    "temperature": 0,
+    "top_p": 1,
+    "n": 1,
+    "best_of": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "logit_bias": {},
+    "seed": None,
+    "logprobs": False,
+    "top_logprobs": 0,
+    "echo": False,
+    "suffix": "",
+    "response_format": {"type": "text"},
+    "tools": [],
+    "tool_choice": "none",
+    "parallel_tool_calls": True,
+    "functions": [],
+    "function_call": "none",
+    "modalities": ["text"],
+    "audio": None,
+    "prediction": None,
+    "reasoning_effort": None,
+    "verbosity": None,
+    "web_search_options": None,
+}
+
+
+def utf8(text: str) -> str:
+    """JSON can spell halves of a surrogate pair, which are no text. Raises ValueError."""
+    if isinstance(text, str) and not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("holds half of a surrogate pair, which is no character") from None
+    return text
+
+
+Text = Annotated[str, BeforeValidator(utf8)]
+Stop = Annotated[
+    list[Text], BeforeValidator(lambda v: [v] if isinstance(v, str) else v), Field(max_length=16)
+]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+    include_obfuscation: bool = False  # accepted, without effect
+
+
+class GenerationRequest(Body):
+    """What both endpoints share."""
+
+    model: Text
+    stop: Stop | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    ignore_eos: bool = False  # our own: go on after the end token, for benchmarks
+    # Accepted, without effect here.
+    user: Text | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse(cls, body: Any) -> Any:
+        """Names the first field that asks for what this server cannot do; drops those that ask for nothing."""
+        if not isinstance(body, dict):
+            return body
+        for name in [k for k in body if k in NOT_SUPPORTED]:
+            value, neutral = body[name], NOT_SUPPORTED[name]
+            if value is not None and (
+                value != neutral or isinstance(value, bool) != isinstance(neutral, bool)
+            ):
+                only = "" if neutral is None else f", only {neutral!r}"
+                raise Refused(name, f"{name} = {short(value)} is not supported by this server{only}")
+        return {k: v for k, v in body.items() if k not in NOT_SUPPORTED}
+
+
+class CompletionRequest(GenerationRequest):
+    prompt: Text | list[int] | list[Text] | list[list[int]]
+    max_tokens: Annotated[int, Field(ge=1)] | None = 16
+
+    def prompts(self) -> list[str | list[int]]:
+        """One or several, as text or token ids."""
+        p = self.prompt
+        return list(p) if isinstance(p, list) and p and not isinstance(p[0], int) else [p]  # type: ignore[list-item]
+
+
+class TextPart(Body):
+    type: Literal["text"]
+    text: Text
+
+
+class Message(Body):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | list[TextPart]
+    name: Text | None = None
+
+    def plain(self) -> dict[str, str]:
+        """As chat templates know it: a role and a string."""
+        content = (
+            self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        )
+        return {"role": "system" if self.role == "developer" else self.role, "content": content}
+
+
+class ChatCompletionRequest(GenerationRequest):
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None  # the newer name, which wins
+
+
+class Refused(Exception):
+    """A request that gets an error response: not a ValueError, which pydantic would wrap."""
+
+    def __init__(self, param: str | None, message: str, status: int = 400, code: str | None = None):
+        super().__init__(message)
+        self.param, self.message, self.status, self.code = param, message, status, code
+
+
+def error(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """An error body in OpenAI's shape."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def short(value: Any) -> str:
+    """A value as an error message may show it: printable ASCII of bounded length."""
+    text = ascii(value) if isinstance(value, (str, int, float, bool)) else f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
