@@ -17,23 +17,9 @@ RUN = "$(PY)" -m common.tutorial --from-make
 # What the user says on the command line, and only there: MODEL in the environment may belong to another program.
 # `value` keeps make from expanding a `$` in a prompt; the environment keeps the shell away from quotes and spaces.
 given = $(if $(filter command,$(origin $(1))),$(value $(1)))
-export VITRINE_MODEL := $(call given,MODEL)
-export VITRINE_DEVICE := $(call given,DEVICE)
-export VITRINE_DTYPE := $(call given,DTYPE)
-export VITRINE_ARGS := $(call given,ARGS)
-export VITRINE_FROM := $(call given,FROM)
-export VITRINE_BASE := $(call given,BASE)
-export VITRINE_STAGE := $(call given,STAGE)
-export VITRINE_TESTS := $(call given,TESTS)
-export VITRINE_FILE := $(call given,FILE)
-export VITRINE_RELOCK := $(call given,RELOCK)
-export VITRINE_CONTINUE := $(call given,CONTINUE)
-export VITRINE_MINE := $(call given,MINE)
-export VITRINE_HINT := $(call given,HINT)
-export VITRINE_RESET := $(call given,RESET)
-export VITRINE_HTML := $(call given,HTML)
-export VITRINE_TRACE := $(call given,TRACE)
-unexport MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS FILE RELOCK CONTINUE MINE HINT RESET HTML TRACE
+GIVEN := MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS FILE RELOCK HTML TRACE MINE HINT RESET CONTINUE
+$(foreach name,$(GIVEN),$(eval export FROM_MAKE_$(name) := $$(call given,$(name))))
+unexport $(GIVEN)
 
 ##@ Learning (NN is 01 to 20; stage-7 works as well)
 
@@ -116,5 +102,8 @@ help: ## help|this list
 	@echo
 	@echo 'All take MODEL= DEVICE= DTYPE= and ARGS=, for example'
 	@echo "  make stage-02 MODEL=storyteller-llama ARGS='--prompt \"The old king\" --max-tokens 40'"
+
+.DEFAULT:
+	@echo "error: no target '$@'; make help lists them" >&2; exit 2
 
 .PHONY: help setup clean chat doctor sanity test test-all bench lint types verify relock propagate articles history new-stage

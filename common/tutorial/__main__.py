@@ -10,6 +10,7 @@ import importlib
 import os
 import shlex
 import sys
+from collections.abc import MutableMapping
 
 COMMANDS = {  # command: (module, one line of help)
     "run": ("common.tutorial.run", "NN: the stage's demo, its number, and what comes next"),
@@ -23,7 +24,10 @@ COMMANDS = {  # command: (module, one line of help)
     ),
     "try": ("common.tutorial.trycheck", "NN: set up your own attempt at a stage in work/; --hint, --reset"),
     "check": ("common.tutorial.check", "NN: run the stage's promises on your attempt"),
-    "trace": ("common.tutorial.trace", "NN: the worked example, step by step; --all --write records them anew"),
+    "trace": (
+        "common.tutorial.trace",
+        "NN: the worked example, step by step; --all --write records them anew",
+    ),
     "article": ("common.tutorial.articles.render", "NN: the article in the terminal; --page"),
     "articles": ("common.tutorial.articles.command", "fill every block and number; --check, --fast"),
     "readme": ("common.tutorial.readme", "fill README's tables; --commands lists what it tells to type"),
@@ -42,21 +46,26 @@ COMMANDS = {  # command: (module, one line of help)
 }
 SHARED_MODULES = {"common.tutorial.launch"}  # these get the command's name as their first argument
 
-# make VARIABLE= -> flag; the Makefile hands them over as VITRINE_<name>.
+# make VARIABLE= -> flag; the Makefile hands them over as FROM_MAKE_<name>.
 VALUES = ("MODEL", "DEVICE", "DTYPE", "FROM", "BASE", "STAGE", "TESTS", "FILE", "RELOCK")
 SWITCHES = ("HTML", "TRACE", "MINE", "HINT", "RESET", "CONTINUE")
 
 
-def flags_from_make() -> list[str]:
-    """The flags that `make ... MODEL=x ARGS='...'` stands for. Raises ValueError on open quotes in ARGS."""
+def flags_from_make(environ: MutableMapping[str, str]) -> list[str]:
+    """The flags that `make ... MODEL=x ARGS='...'` stands for, taken out of `environ`.
+
+    Raises ValueError, with ARGS in its text, for a quote in ARGS that is not closed.
+    """
+    given = {name: environ.pop(f"FROM_MAKE_{name}", "") for name in (*VALUES, *SWITCHES, "ARGS")}
     flags: list[str] = []
     for name in VALUES:
-        if value := os.environ.get(f"VITRINE_{name}"):
-            flags += [f"--{name.lower()}", value]
-    for name in SWITCHES:
-        if os.environ.get(f"VITRINE_{name}", "") not in ("", "0"):
-            flags.append(f"--{name.lower()}")
-    return flags + shlex.split(os.environ.get("VITRINE_ARGS", ""))
+        if given[name]:
+            flags += [f"--{name.lower()}", given[name]]
+    flags += [f"--{name.lower()}" for name in SWITCHES if given[name] not in ("", "0")]
+    try:
+        return flags + shlex.split(given["ARGS"])
+    except ValueError as error:
+        raise ValueError(f"ARGS={given['ARGS']}: {error}") from None
 
 
 def usage() -> str:
@@ -68,9 +77,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] == "--from-make":
         try:
-            argv = argv[1:] + flags_from_make()
+            argv = argv[1:] + flags_from_make(os.environ)
         except ValueError as error:
-            print(f"error: ARGS={os.environ['VITRINE_ARGS']}: {error}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             return 2
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
@@ -86,8 +95,8 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in ("common", "stages"):
             raise
-        print(f"error: package {error.name!r} is missing from {sys.executable}; "
-              "pip install -c constraints.txt -e '.[test]'", file=sys.stderr)  # fmt: skip
+        how = "make setup creates .venv; or pip install -c constraints.txt -e '.[test]'"
+        print(f"error: package {error.name!r} is missing from {sys.executable}: {how}", file=sys.stderr)
         return 2
     return run(module.main, [command, *rest] if name in SHARED_MODULES else rest)
 

@@ -10,6 +10,7 @@ import importlib
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -60,7 +61,7 @@ def stages(root: Path = ROOT) -> tuple[Stage, ...]:
         if manifest.folder != path.parent.name:
             raise UserError(f"{path.parent.name}/stage.toml: number and slug say {manifest.folder}")
         chain.append(Stage(manifest.number, manifest.slug, manifest.title, path.parent, manifest))
-    for left, right in zip(chain, chain[1:], strict=False):
+    for left, right in pairwise(chain):
         if left.number == right.number:
             raise UserError(f"stage {left.nn} exists twice: {left.folder.name}, {right.folder.name}")
     return tuple(chain)

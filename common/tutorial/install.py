@@ -101,7 +101,9 @@ def create(folder: Path) -> Path:
         try:
             venv.create(folder, with_pip=True, clear=folder.exists())
         except (subprocess.CalledProcessError, OSError) as error:
-            sys.exit(f"error: {folder} cannot be created ({error}); on Debian and Ubuntu: apt install python3-venv")
+            sys.exit(
+                f"error: {folder} cannot be created ({error}); on Debian and Ubuntu: apt install python3-venv"
+            )
     return python
 
 
@@ -109,7 +111,10 @@ def main() -> None:
     folder, stamp = Path(sys.argv[1]), Path(sys.argv[2])
     index = sys.argv[3] if len(sys.argv) > 3 else ""
     version = ".".join(map(str, sys.version_info[:3]))
-    print(f"Setting up {folder} with Python {version}: once, some minutes, mostly torch.", flush=True)
+    if any(folder.glob(".vitrine-*")):
+        print(f"Bringing {folder} up to date: pyproject.toml or constraints.txt has changed.", flush=True)
+    else:
+        print(f"Setting up {folder} with Python {version}: once, some minutes, mostly torch.", flush=True)
     progress = Progress()
     progress.show("creating the environment")
     python = create(folder)

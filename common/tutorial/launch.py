@@ -12,9 +12,9 @@ from common.tutorial.run import run_module
 __all__ = ["main"]
 
 PARTS = {  # command: (file below the stage's folder, its module, what the file is)
-    "bench": ("bench.py", "bench", "benchmark"),
-    "serve": ("engine/server/__main__.py", "engine.server", "HTTP server"),
-    "chat": ("engine/client.py", "engine.client", "chat client"),
+    "bench": ("bench.py", "bench", "a benchmark"),
+    "serve": ("engine/server/__main__.py", "engine.server", "an HTTP server"),
+    "chat": ("engine/client.py", "engine.client", "a chat client"),
 }
 
 
@@ -28,12 +28,12 @@ def choose(command: str, which: str | None) -> Stage:
     able = having(command)
     what = PARTS[command][2]
     if not able:
-        raise UserError(f"{command}: no stage has a {what} yet")
+        raise UserError(f"{command}: no stage has {what} yet")
     if which is None:
         return able[-1]
     stage = find_stage(which)
     if stage not in able:
-        raise UserError(f"stage {stage.nn} has no {what}; there is one in {', '.join(s.nn for s in able)}")
+        raise UserError(f"stage {stage.nn} does not have {what}; these do: {', '.join(s.nn for s in able)}")
     return stage
 
 

@@ -38,20 +38,22 @@ def recorded_together(stage: Stage) -> bool:
     head = stage.manifest.headline
     if head is None or head.before is None:
         return False
-    files = re.findall(r"\br\(\s*('[^']*'|\"[^\"]*\")\s*,\s*('[^']*'|\"[^\"]*\")", f"{head.before} {head.after}")
+    files = re.findall(
+        r"\br\(\s*('[^']*'|\"[^\"]*\")\s*,\s*('[^']*'|\"[^\"]*\")", f"{head.before} {head.after}"
+    )
     return len({tuple(part.strip("'\"") for part in pair) for pair in files}) == 1
 
 
 def show_headline(stage: Stage) -> None:
     """The stage's recorded number, beside the previous stage's where one run recorded both."""
-    from common.tutorial.claims import evaluate
+    from common.tutorial.claims import evaluate_number
 
     head = stage.manifest.headline
     if head is None:
         return
     try:
-        after = float(evaluate(head.after))
-        before = float(evaluate(head.before)) if head.before and recorded_together(stage) else None
+        after = evaluate_number(head.after)
+        before = evaluate_number(head.before) if head.before and recorded_together(stage) else None
     except UserError:
         note(f"{head.label}: not recorded yet; make bench-{stage.nn} measures it here")
         return
