@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from common.tokenizer import Tokenizer
 from torch import Tensor
 
 from common.errors import UserError
+from common.models import ModelConfig
+from common.tokenizer import Tokenizer
 
 from .attention import CausalAttention
 from .text import TextStream
@@ -52,24 +53,28 @@ def generate(
         an iterator over the new tokens, the last of which carries the finish reason.
 
     Raises:
-        UserError: an empty prompt, nothing to add, a window too small, stop strings without a tokenizer.
+        UserError: an empty prompt or unknown tokens, nothing to add, a window too small, stop strings without a tokenizer.
     """
-    check(tokens, max_new_tokens, model.config.max_positions)
+    check(tokens, max_new_tokens, model.config)
     if stop and (tokenizer is None or not all(stop)):
         raise UserError("stop strings need a tokenizer, and none of them may be empty")
     return loop(model, list(tokens), max_new_tokens, eos_ids, TextStream(tokenizer, stop))
 
 
-def check(tokens: Sequence[int], max_new_tokens: int, window: int) -> None:
+def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:
     """Raises UserError, with the numbers, for what cannot be generated."""
     if not tokens:
         raise UserError("the prompt is empty: give at least one token")
+    if unknown := [token for token in tokens if not 0 <= token < config.vocab_size]:
+        raise UserError(
+            f"token {unknown[0]} is not in the vocabulary, whose ids go from 0 to {config.vocab_size - 1}"
+        )
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
-    if (total := len(tokens) + max_new_tokens) > window:
+    if (total := len(tokens) + max_new_tokens) > config.max_positions:
         raise UserError(
             f"{len(tokens)} prompt tokens and {max_new_tokens} new ones make {total}, "
-            f"but the model's window is {window} tokens"
+            f"but the model's window is {config.max_positions} tokens"
         )
 
 

@@ -30,10 +30,11 @@ class TextStream:
         return rest
 
     def release(self) -> str:
-        found = [at for s in self.stop if (at := self.held.find(s)) >= 0]
+        found = [(at + len(s), at) for s in self.stop if (at := self.held.find(s)) >= 0]
         if found:
             self.stopped = True
-            ready, self.held = self.held[: min(found)], ""
+            start = min(found)[1]  # of the one that ends first, wherever the tokens are cut
+            ready, self.held = self.held[:start], ""
             return ready
         end = len(self.held) - max((overlap(self.held, s) for s in self.stop), default=0)
         ready, self.held = self.held[:end], self.held[end:]
