@@ -12,9 +12,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from unicodedata import normalize
 
-import regex
+import regex  # type: ignore[import-untyped]  # Python's re has no \p{L}
 
 from common.errors import UserError
 
@@ -125,7 +126,7 @@ class BPE:
     def steps(self, word: str) -> Iterator[MergeStep]:
         """The merges of one word in the order they happen: the rule as it is stated, one look at all pairs a step."""
         symbols = [bytes([byte]) for byte in to_bytes(word)]
-        while pairs := [(self.ranks[p], i) for i, p in enumerate(zip(symbols, symbols[1:])) if p in self.ranks]:
+        while pairs := [(self.ranks[p], i) for i, p in enumerate(pairwise(symbols)) if p in self.ranks]:
             rank, i = min(pairs)  # the pair learned first; of equal ones the leftmost
             pair = symbols[i], symbols[i + 1]
             symbols[i : i + 2] = [pair[0] + pair[1]]
@@ -191,4 +192,6 @@ def to_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError(f"text holds the lone surrogate U+{ord(text[error.start]):04X} and cannot be encoded") from None
+        raise UserError(
+            f"text holds the lone surrogate U+{ord(text[error.start]):04X} and cannot be encoded"
+        ) from None

@@ -37,12 +37,21 @@ def load_bpe(path: str | Path) -> BPE:
 def read_bpe(data: dict[str, Any]) -> BPE:
     """The BPE that a parsed tokenizer.json describes."""
     model = data["model"]
-    refuse(model, type="BPE", dropout=None, continuing_subword_prefix=None, end_of_word_suffix=None, byte_fallback=False)
+    refuse(
+        model,
+        type="BPE",
+        dropout=None,
+        continuing_subword_prefix=None,
+        end_of_word_suffix=None,
+        byte_fallback=False,
+    )
     patterns, add_prefix_space = read_pre_tokenizer(data.get("pre_tokenizer"))
     vocab = {to_token(text): id for text, id in model["vocab"].items()}
     missing = [byte for byte in range(256) if bytes([byte]) not in vocab]
     if missing:
-        raise UserError(f"model.vocab lacks {len(missing)} of the 256 bytes, the first is {ALPHABET[missing[0]]!r}")
+        raise UserError(
+            f"model.vocab lacks {len(missing)} of the 256 bytes, the first is {ALPHABET[missing[0]]!r}"
+        )
     added = data.get("added_tokens") or []
     for token in added:
         refuse(token, single_word=False, lstrip=False, rstrip=False)
@@ -62,7 +71,9 @@ def read_pre_tokenizer(stage: dict[str, Any] | None) -> tuple[tuple[str, ...], b
     """The patterns that cut text, in order, and whether a space goes before it."""
     steps = (stage or {}).get("pretokenizers") or [stage or {"type": None}]
     if steps[-1]["type"] != "ByteLevel":
-        raise UserError(f"pre_tokenizer ends with {steps[-1]['type']!r}; our BPE reads byte-level tokenizers only")
+        raise UserError(
+            f"pre_tokenizer ends with {steps[-1]['type']!r}; our BPE reads byte-level tokenizers only"
+        )
     patterns = []
     for step in steps[:-1]:
         refuse(step, type="Split", behavior="Isolated", invert=False)

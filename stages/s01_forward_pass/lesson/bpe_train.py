@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 from common.errors import UserError
 
@@ -31,7 +32,11 @@ def train(text: str, vocab_size: int, special: Sequence[str] = (), min_count: in
         merges.append((learner.tokens[pair[0]], learner.tokens[pair[1]]))
         learner.join(pair)
     vocab = {token: id for id, token in enumerate(learner.tokens) if id >= len(special)}
-    return BPE(vocab, {pair: rank for rank, pair in enumerate(merges)}, {token: id for id, token in enumerate(special)})
+    return BPE(
+        vocab,
+        {pair: rank for rank, pair in enumerate(merges)},
+        {token: id for id, token in enumerate(special)},
+    )
 
 
 class Learner:
@@ -54,7 +59,7 @@ class Learner:
     def count(self, index: int, sign: int) -> set[tuple[int, int]]:
         """Add a word's pairs to the counts, or take them away; the pairs it holds."""
         word = self.words[index]
-        pairs = list(zip(word, word[1:]))
+        pairs = list(pairwise(word))
         for pair in pairs:
             self.pair_counts[pair] += sign * self.counts[index]
             self.where[pair].add(index)

@@ -1,0 +1,167 @@
+"""The demo of stage 01: one prompt from text to the probabilities of the next token, with nothing left in the dark."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from rich.text import Text
+from torch import Tensor
+
+from common.cli import add_model_flags, add_prompt, number, read_prompt, run, stage_parser
+from common.console import Candidate, candidates, facts, heading, note, panel, printable, show, warn
+from common.errors import UserError
+from common.loader import find_checkpoint, load_model
+from common.models import ModelConfig
+from common.tokenizer import Tokenizer
+
+from .engine import CausalAttention
+from .lesson.agreement import check, show_agreement
+from .lesson.bpe_file import load_bpe
+from .lesson.bpe_train import train
+from .lesson.numpy_gpt2 import check_tokens
+from .lesson.report import merges_table, model_facts, parts_table, positions_table, tensors_table, tokens_view
+from .lesson.tensors import TensorInfo, count_parameters, list_tensors
+
+COMPARE_UP_TO = 500_000_000  # parameters; beyond, three more copies of the model are not made unasked
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = stage_parser(
+        "python -m stages.s01_forward_pass",
+        "One forward pass: tokens, logits, the ten likeliest next tokens, and the proof that it is right.",
+        ['--prompt "The old king" --top 5', "--model storyteller-llama --word forest", "--inspect"],
+    )
+    add_model_flags(parser)
+    add_prompt(parser, "Hello world")
+    parser.add_argument(
+        "--top", type=number(int, 1), default=10, metavar="N", help="candidates shown (%(default)s)"
+    )
+    parser.add_argument("--word", metavar="TEXT", help="whose merges are shown (the prompt's longest word)")
+    parser.add_argument("--inspect", action="store_true", help="list the checkpoint's tensors and stop")
+    parser.add_argument(
+        "--train", type=Path, metavar="FILE", help="learn merges from a text and show the first"
+    )
+    parser.add_argument(
+        "--compare",
+        action=argparse.BooleanOptionalAction,
+        help="compare with NumPy and transformers (for models up to 0.5 B parameters)",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    if args.train:
+        return show_training(args.train)
+    folder = find_checkpoint(args.model)
+    if args.inspect:
+        return show_tensors(folder)
+    prompt = read_prompt(args)
+    if not prompt:
+        raise UserError("--prompt is empty; a forward pass needs at least one token")
+    infos = list_tensors(folder)
+    model, tokenizer, config = load_model(folder, args.device, args.dtype)
+    tokens = tokenizer.encode(prompt)
+    check_tokens(tokens, config)
+    show_tokens(prompt, tokens, tokenizer)
+    show_merges(folder, prompt, args.word, tokenizer)
+    show_model(args.model, config, infos, model)
+    show_next_token(tokens, model, tokenizer, args.top)
+    small = sum(count_parameters(infos).values()) <= COMPARE_UP_TO
+    if args.compare or (args.compare is None and small):
+        heading("Do others compute the same?")
+        return 0 if show_agreement(check(folder, config, model, tokens)) else 1
+    note("not compared with NumPy and transformers; --compare does it")
+    return 0
+
+
+def show_tokens(prompt: str, tokens: Sequence[int], tokenizer: Tokenizer) -> None:
+    heading("Text becomes tokens")
+    panel(prompt if len(prompt) <= 600 else prompt[:600] + " ...", "prompt")
+    show(tokens_view(tokenizer.pieces(tokens), tokens))
+    note(f"{len(tokens)} tokens: Ġ is the space before a word.")
+
+
+def show_merges(folder: Path, prompt: str, word: str | None, tokenizer: Tokenizer) -> None:
+    """One word's merges, and whether our BPE and the tokenizers library agree on the whole prompt."""
+    heading("How a word becomes a token: byte-pair encoding")
+    try:
+        bpe = load_bpe(folder)
+    except UserError as error:
+        return note(f"not shown: {error}")
+    show(merges_table(bpe, word or max(bpe.words(prompt), key=len)[:40]))
+    note("Of all pairs side by side the one learned first (the lowest rank) is joined, until none is left.")
+    ours, theirs = bpe.encode(prompt), tokenizer.encode(prompt, special=False)
+    if ours == theirs:
+        return show(
+            Text(f"our BPE and the tokenizers library agree on all {len(ours)} tokens", style="green")
+        )
+    return warn(f"our BPE gives {ours}, the tokenizers library {theirs}")
+
+
+def show_model(name: str, config: ModelConfig, infos: Sequence[TensorInfo], model: Any) -> None:
+    heading("The model")
+    weights = next(model.parameters())
+    facts(model_facts(name, config, infos, str(weights.dtype).removeprefix("torch."), str(weights.device)))
+    show("", parts_table(infos))
+
+
+def show_next_token(tokens: Sequence[int], model: Any, tokenizer: Tokenizer, top: int) -> None:
+    """One pass over all tokens; the last row of logits says what comes next."""
+    heading("One forward pass")
+    start = perf_counter()
+    logits = forward(model, tokens)
+    milliseconds = 1000 * (perf_counter() - start)
+    n, vocabulary = logits.shape
+    show(
+        f"logits [{n}, {vocabulary}] in {milliseconds:.1f} ms: after each token, a score for each of {vocabulary}"
+    )
+    show("", positions_table(tokens, logits, tokenizer), "")
+    best = logits[-1].softmax(-1).topk(min(top, vocabulary))
+    ids = best.indices.tolist()
+    columns = tokenizer.pieces(ids), ids, best.values.tolist(), logits[-1][best.indices].tolist()
+    title = "The last row: what may follow the prompt"
+    show(candidates([Candidate(*row) for row in zip(*columns, strict=True)], title=title))
+    before, after = (tokenizer.decode(part, skip_special=False) for part in (tokens, [*tokens, ids[0]]))
+    new = after[len(before) :] if after.startswith(before) else tokenizer.pieces(ids[:1])[0]
+    longer = Text(printable(before[-300:])).append(printable(new), style="bold reverse")
+    panel(longer, "with the likeliest token")
+
+
+@torch.inference_mode()
+def forward(model: Any, tokens: Sequence[int]) -> Tensor:
+    """Token ids [N] to logits [N, vocab_size], float32 on the CPU: the whole of this stage's engine."""
+    device = next(model.parameters()).device
+    ids = torch.tensor(tokens, device=device)
+    hidden = model(ids, torch.arange(len(tokens), device=device), CausalAttention())
+    logits: Tensor = model.logits(hidden)
+    return logits.float().cpu()
+
+
+def show_tensors(folder: Path) -> int:
+    infos = list_tensors(folder)
+    show(tensors_table(infos), "", parts_table(infos))
+    return 0
+
+
+def show_training(file: Path, merges: int = 30) -> int:
+    """The first merges that a text teaches."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--train {str(file)!r} cannot be read: {error}") from None
+    bpe = train(text, 256 + merges)
+    heading(f"The first {len(bpe.ranks)} merges learned from {file.name}")
+    show(tokens_view(bpe.pieces(range(256, 256 + len(bpe.ranks))), range(256, 256 + len(bpe.ranks)), "rank"))
+    note("Frequent pairs come first. The 256 ids before them are the single bytes.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
