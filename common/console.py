@@ -175,6 +175,8 @@ def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[obj
 def _cell(value: object) -> RenderableType:
     if isinstance(value, Text):
         return value
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name} {inner}" for name, inner in value.items())
     return Text(printable(f"{value:,}" if type(value) is int else str(value)))
 
 

@@ -17,7 +17,7 @@ from common import console as ui
 SAMPLE = """
 from common.console import *
 heading("A heading")
-facts({"model": "storyteller", "parameters": 12345678})
+facts({"model": "storyteller", "parameters": 12345678, "versions": {"python": "3.11", "torch": "2"}})
 table("Times", ["tokens", "ms"], [[64, 1.5], [128, 3.25]])
 show(candidates([Candidate(" world", 995, 0.5, 3.2), Candidate("\\n", 198, 0.25, 1.1)]))
 show_pieces(["Once", " upon"], [10, 20])
@@ -74,7 +74,17 @@ def test_without_a_terminal_no_control_codes_and_every_word():
     assert "\r" not in done.stdout
     assert done.stderr == ""
     assert not [line for line in done.stdout.splitlines() if line != line.rstrip()]
-    for words in ("A heading", "12,345,678", "·world", "↵", "50.0 %", "·upon", "first line", "second line"):
+    for words in (
+        "A heading",
+        "12,345,678",
+        "python 3.11, torch 2",
+        "·world",
+        "↵",
+        "50.0 %",
+        "·upon",
+        "first line",
+        "second line",
+    ):
         assert words in done.stdout
     assert "first view" not in done.stdout
     assert "last view" in done.stdout
