@@ -8,7 +8,7 @@ reference's token, so that everything behind a tie is checked too. Knows no mode
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -18,8 +18,7 @@ __all__ = ["NEAR_TIE", "Tally", "assert_same_tokens", "bfloat16_ulps"]
 NEAR_TIE = 1e-4  # in scores (logits, or logits plus noise) of order ten; float32 rounds them to about 1e-5
 ONE_IN = 500
 
-Tokens = Sequence[int]
-Continue = Callable[[list[int]], Tokens]
+Continue = Callable[[list[int]], Iterable[int]]
 
 
 @dataclass(slots=True)
@@ -30,12 +29,13 @@ class Tally:
     forgiven: int = 0
 
     def __str__(self) -> str:
-        return f"{self.compared:,} tokens equal, {self.forgiven} of them near ties"
+        near = f", {self.forgiven} of them near ties" if self.forgiven else ""
+        return f"{self.compared:,} tokens equal{near}"
 
 
 def assert_same_tokens(
-    ours: Tokens | Continue,
-    reference: Tokens,
+    ours: Iterable[int] | Continue,
+    reference: Sequence[int],
     logits_at: Callable[[int], Tensor],
     *,
     tolerance: float | Callable[[float], float] = NEAR_TIE,
@@ -48,8 +48,8 @@ def assert_same_tokens(
     comparison then goes on with the reference's token.
 
     Args:
-        ours: the tokens; or a function from the reference's first i tokens to ours from there on, which
-            is what going on behind a tie takes. It is called with [] first.
+        ours: the tokens, or a function from the reference's first i tokens to ours from there on, which
+            is what going on behind a tie takes; it is called with [] first. Read no further than needed.
         reference: the tokens to meet, the prompt not among them.
         logits_at: i -> the scores [vocab_size] that the reference chose its token i from.
         tolerance: a difference of scores, or a function of the best score that gives one.
@@ -63,33 +63,26 @@ def assert_same_tokens(
         AssertionError: at the first token that differs for good, with both tokens and their scores.
     """
     tally = tally or Tally()
-    here = ours if callable(ours) else None
-    tokens, start, done = list(here([]) if here else ours), 0, 0  # type: ignore[arg-type]
-    while (at := first_difference(tokens, reference[start:])) is not None:
-        done = start + at
-        assert at < len(tokens), f"token {done}: ours end, the reference goes on with {reference[done]}"
-        assert done < len(reference), f"token {done}: ours go on with {tokens[at]}, the reference ends"
-        forgive(tokens[at], reference[done], logits_at(done), tolerance, f"token {done}")
-        tally.forgiven += 1
-        start = done + 1
-        if start == len(reference) and len(tokens) == at + 1:
-            break  # the tie was the last token: nothing is left to go on with
-        assert here, f"token {done} is a near tie: to go on behind it, give `ours` as a function"
-        tokens = list(here(list(reference[:start])))
+    tokens = iter(ours([]) if callable(ours) else ours)
+    for i, theirs in enumerate(reference):
+        token = next(tokens, None)
+        assert token is not None, f"token {i}: ours end, the reference goes on with {theirs}"
+        if token != theirs:
+            forgive(token, theirs, logits_at(i), tolerance, f"token {i}")
+            tally.forgiven += 1
+            if i + 1 < len(reference):
+                assert callable(ours), (
+                    f"token {i} is a near tie: to go on behind it, give `ours` as a function"
+                )
+                tokens = iter(ours(list(reference[: i + 1])))
+    more = next(tokens, None)
+    assert more is None, f"token {len(reference)}: ours go on with {more}, the reference ends"
     tally.compared += len(reference)
     allowed = math.ceil(tally.compared / one_in)
     assert tally.forgiven <= allowed, (
         f"{tally.forgiven} near ties in {tally.compared} tokens, at most {allowed} are forgiven"
     )
     return tally
-
-
-def first_difference(a: Tokens, b: Tokens) -> int | None:
-    """Index of the first place where a and b differ, or where one of them ends; None where they are equal."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return None if len(a) == len(b) else min(len(a), len(b))
 
 
 def forgive(
