@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import console as ui
@@ -129,6 +129,7 @@ def test_a_dumb_terminal_is_treated_as_none():
     assert "\x1b" not in on_terminal({"TERM": "dumb", "FORCE_COLOR": ""})
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_printable_and_piece_let_no_control_character_through(text):
     assert not set(ui.printable(text)) & {chr(c) for c in (*range(9), *range(11, 32), *range(0x7F, 0xA0))}

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -54,6 +54,7 @@ def test_a_cuda_timer_waits_for_the_device_before_both_readings(monkeypatch):
     assert len(waited) == 2
 
 
+@settings(deadline=None)
 @given(st.lists(finite, min_size=1, max_size=50))
 def test_percentiles_equal_numpys(samples):
     found = measure.percentiles(samples)
