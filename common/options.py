@@ -10,6 +10,7 @@ gives `--max-seq-len N`, `VITRINE_MAX_SEQ_LEN=N` and an error that names the fie
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import types
 import typing
@@ -67,7 +68,7 @@ def add_options(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
         else:
             parser.add_argument(
                 flag,
-                type=lambda s, k=kind, o=optional, n=f.name: parse(n, s, k, o),
+                type=functools.partial(_flag, f.name, kind, optional),
                 default=argparse.SUPPRESS,
                 metavar=(kind.__name__ if kind is not str else f.name).upper(),
                 help=text,
@@ -85,6 +86,10 @@ def read_options(cls: type[T], given: Mapping[str, Any], environ: Mapping[str, s
         elif name in environ:
             values[f.name] = parse(name, environ[name], *_kind(hints[f.name]))
     return cls(**values)
+
+
+def _flag(name: str, kind: type, optional: bool, text: str) -> Any:
+    return parse(name, text, kind, optional)
 
 
 def parse(name: str, text: str, kind: type, optional: bool) -> Any:

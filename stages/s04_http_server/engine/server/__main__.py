@@ -6,6 +6,8 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -19,7 +21,7 @@ from ..engine import Engine
 from .app import create_app
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = stage_parser(
         f"python -m {__package__}", "Serve a model over HTTP, in OpenAI's protocol.", ["--port 8000"]
     )
@@ -54,10 +56,8 @@ def serve(model: str, host: str, port: int, config: EngineConfig) -> int:
     server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     banner(name, host, sock.getsockname()[1])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a stop, whoever asks
-    try:
+    with suppress(KeyboardInterrupt):
         server.run(sockets=[sock])
-    except KeyboardInterrupt:
-        pass
     if failures:
         raise failures[0]
     print("stopped", file=sys.stderr)

@@ -8,22 +8,22 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-from common.measure import peak_memory
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from common.errors import UserError
+from common.measure import peak_memory
 
-from ..engine import Completion, Engine, Output, Prompt
-from ..sampler import SamplingParams
+from ..engine import Completion, Engine, Prompt
 from .limits import BodyLimit
 from .protocol import ChatCompletionRequest, CompletionRequest, GenerationRequest, Refused, error
-from .streaming import Bridge, ClientGone, events, unless_disconnected
+from .streaming import ClientGone, EventStream, Outputs, unless_disconnected
 
 log = logging.getLogger("vitrine.server")
 
@@ -36,7 +36,7 @@ class Service:
         self.engine: Engine | None = None
         self.load_seconds = 0.0
         self.created = int(time.time())
-        self.bridge = Bridge()
+        self.threads = ThreadPoolExecutor(64, thread_name_prefix="request")
 
     def ready(self, model: str | None = None) -> Engine:
         """Raises Refused: 503 while the model loads, 404 for another model than ours."""
@@ -166,39 +166,35 @@ class Reply:
         self.kind, self.chunk_kind = kind, chunk_kind
         self.chat = kind == "chat.completion"
         self.created = int(time.time())
+        self.num_prompt_tokens = 0
 
     async def send(
         self, request: Request, engine: Engine, prompts: Sequence[Prompt], max_tokens: int | None
     ) -> Response:
-        """Opens every prompt before the first byte leaves: an error still finds its status."""
+        """Opens every choice before the first byte leaves: an error still finds its status."""
         if not prompts:
             raise Refused("prompt", "prompt: is empty, give at least one token")
-        params = SamplingParams(
-            max_tokens=max_tokens, stop=tuple(self.body.stop or ()), ignore_eos=self.body.ignore_eos
-        )
-        tokens = [await asyncio.to_thread(engine.encode, p) for p in prompts]
-        streams = []
-        for i, prompt in enumerate(tokens):
-            streams.append(await self.service.bridge.open(engine, prompt, params, f"{self.id}-{i}"))
-        if self.body.stream:
-            return StreamingResponse(
-                events(self.chunks(tokens, streams), mid_stream_error), media_type="text/event-stream"
-            )
-        done = await unless_disconnected(request, self.collect(tokens, streams))
-        return JSONResponse(self.whole(done))
+        outputs = Outputs(engine, self.service.threads)
+        try:
+            for prompt in prompts:
+                tokens = await asyncio.to_thread(engine.encode, prompt)
+                self.num_prompt_tokens += len(tokens)
+                for params in self.body.params(max_tokens):
+                    await outputs.open(tokens, params, f"{self.id}-{len(outputs.ids)}")
+            if self.body.stream:
+                return EventStream(self.chunks(outputs), outputs, mid_stream_error)
+            return JSONResponse(self.whole(await unless_disconnected(request, self.collect(outputs))))
+        finally:
+            if not self.body.stream:
+                outputs.close()
 
-    async def collect(
-        self, prompts: list[list[int]], streams: list[AsyncIterator[Output]]
-    ) -> list[Completion]:
-        async def one(prompt: list[int], outputs: AsyncIterator[Output]) -> Completion:
-            completion = Completion(self.id, prompt)
-            async for output in outputs:
-                completion.add(output)
-            return completion
+    async def collect(self, outputs: Outputs) -> list[Completion]:
+        completions = [Completion(name, []) for name in outputs.ids]
+        async for choice, output in outputs:
+            completions[choice].add(output)
+        return completions
 
-        return await asyncio.gather(*(one(p, s) for p, s in zip(prompts, streams, strict=True)))
-
-    def whole(self, done: list[Completion]) -> dict[str, Any]:
+    def whole(self, done: Sequence[Completion]) -> dict[str, Any]:
         choices = []
         for i, c in enumerate(done):
             body = {"message": {"role": "assistant", "content": c.text}} if self.chat else {"text": c.text}
@@ -206,44 +202,40 @@ class Reply:
         return {
             **self.head(self.kind),
             "choices": choices,
-            "usage": usage(sum(len(c.prompt_tokens) for c in done), sum(len(c.tokens) for c in done)),
+            "usage": self.usage(sum(len(c.tokens) for c in done)),
             "metrics": self.service.metrics(done[-1].metrics),
         }
 
-    async def chunks(
-        self, prompts: list[list[int]], streams: list[AsyncIterator[Output]]
-    ) -> AsyncIterator[dict[str, Any]]:
+    async def chunks(self, outputs: Outputs) -> AsyncIterator[dict[str, Any]]:
         count = 0
-        more: dict[str, Any] = {"usage": None} if self.wants_usage else {}
-        for i, outputs in enumerate(streams):
-            if self.chat:
-                yield {**self.chunk(i, {"role": "assistant", "content": ""}, None), **more}
-            async for output in outputs:
-                count += len(output.tokens)
-                last = {"metrics": self.service.metrics(output.metrics)} if output.finish_reason else {}
-                if output.text or output.finish_reason:
-                    delta = {"content": output.text} if self.chat else output.text
-                    yield {**self.chunk(i, delta, output.finish_reason), **more, **last}
-        if self.wants_usage:
-            yield {**self.head(self.chunk_kind), "choices": [], "usage": usage(sum(map(len, prompts)), count)}
+        options = self.body.stream_options
+        more: dict[str, Any] = {"usage": None} if options and options.include_usage else {}
+        for choice in range(len(outputs.ids) if self.chat else 0):
+            yield {**self.chunk(choice, {"role": "assistant", "content": ""}, None), **more}
+        async for choice, output in outputs:
+            count += len(output.tokens)
+            last = {"metrics": self.service.metrics(output.metrics)} if output.finish_reason else {}
+            if output.text or output.finish_reason:
+                delta = {"content": output.text} if self.chat else output.text
+                yield {**self.chunk(choice, delta, output.finish_reason), **more, **last}
+        if more:
+            yield {**self.head(self.chunk_kind), "choices": [], "usage": self.usage(count)}
 
-    @property
-    def wants_usage(self) -> bool:
-        return bool(self.body.stream_options and self.body.stream_options.include_usage)
+    def usage(self, completion: int) -> dict[str, int]:
+        prompt = self.num_prompt_tokens
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
 
     def head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.service.model_name}
 
     def chunk(self, index: int, delta: Any, reason: str | None) -> dict[str, Any]:
         body = {"delta": delta} if self.chat else {"text": delta}
-        return {
-            **self.head(self.chunk_kind),
-            "choices": [{"index": index, **body, "logprobs": None, "finish_reason": reason}],
-        }
-
-
-def usage(prompt: int, completion: int) -> dict[str, int]:
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        choice = {"index": index, **body, "logprobs": None, "finish_reason": reason}
+        return {**self.head(self.chunk_kind), "choices": [choice]}
 
 
 def mid_stream_error(e: Exception) -> dict[str, Any]:

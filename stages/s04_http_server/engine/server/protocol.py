@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from ..sampler import SamplingParams
+
 # What OpenAI's protocol has and this server has not, with the value at which it means nothing.
 NOT_SUPPORTED: dict[str, Any] = {
     "temperature": 0,
@@ -94,6 +96,10 @@ class GenerationRequest(Body):
                 only = "" if neutral is None else f", only {neutral!r}"
                 raise Refused(name, f"{name} = {short(value)} is not supported by this server{only}")
         return {k: v for k, v in body.items() if k not in NOT_SUPPORTED}
+
+    def params(self, max_tokens: int | None) -> list[SamplingParams]:
+        """What the engine is asked for: one for each choice of a prompt."""
+        return [SamplingParams(max_tokens, tuple(self.stop or ()), self.ignore_eos)]
 
 
 class CompletionRequest(GenerationRequest):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ..engine import Engine, Output, Prompt
 from ..sampler import SamplingParams
@@ -16,42 +18,51 @@ from ..sampler import SamplingParams
 T = TypeVar("T")
 
 
-class Bridge:
-    """Runs the engine's blocking iterators in threads, so that nothing blocks the event loop."""
+class Outputs:
+    """The outputs of one HTTP request's choices in the order they come: (choice, output).
 
-    def __init__(self, max_threads: int = 64):
-        self.threads = ThreadPoolExecutor(max_threads, thread_name_prefix="request")
+    The engine's iterators block, so each runs in a thread and hands over to the event loop.
+    """
 
-    async def open(
-        self, engine: Engine, prompt: Prompt, params: SamplingParams, request_id: str
-    ) -> AsyncIterator[Output]:
-        """Hands a request to the engine -> its outputs. Raises what `engine.stream` raises, before the first of them."""
-        loop = asyncio.get_running_loop()
-        outputs = await loop.run_in_executor(self.threads, engine.stream, prompt, params, request_id)
-        queue: asyncio.Queue[Output | BaseException | None] = asyncio.Queue()
+    def __init__(self, engine: Engine, threads: Executor):
+        self.engine, self.threads = engine, threads
+        self.ids: list[str] = []
+        self.loop = asyncio.get_running_loop()
+        self.queue: asyncio.Queue[tuple[int, Output | BaseException]] = asyncio.Queue()
 
-        def put(item: Output | BaseException | None) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, item)
+    async def open(self, prompt: Prompt, params: SamplingParams, request_id: str) -> None:
+        """Starts one more choice. Raises what `engine.stream` raises for a request that can never be served."""
+        choice = len(self.ids)
+        self.ids.append(request_id)
+        outputs = await self.loop.run_in_executor(
+            self.threads, self.engine.stream, prompt, params, request_id
+        )
+
+        def put(item: Output | BaseException) -> None:
+            self.loop.call_soon_threadsafe(self.queue.put_nowait, (choice, item))
 
         def work() -> None:
             try:
                 for output in outputs:
                     put(output)
-                put(None)
             except BaseException as e:
                 put(e)
 
-        async def drain() -> AsyncIterator[Output]:
-            self.threads.submit(work)
-            try:
-                while (item := await queue.get()) is not None:
-                    if isinstance(item, BaseException):
-                        raise item
-                    yield item
-            finally:
-                engine.abort(request_id)  # the client may have gone
+        self.threads.submit(work)
 
-        return drain()
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Output]]:
+        left = len(self.ids)
+        while left:
+            choice, item = await self.queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            left -= item.finish_reason is not None
+            yield choice, item
+
+    def close(self) -> None:
+        """Ends what still runs: the client has all, or has gone."""
+        for request_id in self.ids:
+            self.engine.abort(request_id)
 
 
 class ClientGone(Exception):
@@ -72,9 +83,28 @@ async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
             raise ClientGone
         return task.result()
     finally:
-        for t in (task, gone):
-            t.cancel()
+        task.cancel()
+        gone.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events that close `outputs` however the response ends, sent or not."""
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[dict[str, Any]],
+        outputs: Outputs,
+        on_error: Callable[[Exception], dict[str, Any]],
+    ):
+        super().__init__(events(chunks, on_error), media_type="text/event-stream")
+        self.outputs = outputs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.outputs.close()
 
 
 async def events(
