@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import NamedTuple
 
+from rich.table import Table
 from rich.text import Text
 
 from common.cli import stage_parser
@@ -180,7 +181,8 @@ def show_machine() -> None:
     try:
         from common.measure import machine
 
-        known = {name: value for name, value in machine().items() if value not in (None, "", {}, [])}
+        found = {name: value for name, value in machine().items() if value and name != "versions"}
+        known = {name.replace("_gb", ", GB"): value for name, value in found.items()}
     except ImportError as error:
         known = {
             "system": platform.platform(),
@@ -188,6 +190,16 @@ def show_machine() -> None:
             "measuring": f"not possible: {error}",
         }
     facts(known)
+
+
+def show_finding(found: Finding) -> None:
+    """One finding in three columns; a long text stays in its own."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=6)
+    grid.add_column(width=16)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(found.state, style=STYLES[found.state]), Text(found.name), Text(found.text))
+    show(grid)
 
 
 def main(argv: list[str]) -> int:
@@ -204,7 +216,7 @@ def main(argv: list[str]) -> int:
     heading("Checks")
     failed = 0
     for found in findings(device):
-        show(Text.assemble((f"{found.state:<7}", STYLES[found.state]), f"{found.name}: ", found.text))
+        show_finding(found)
         failed += found.state == FAILED
     if failed:
         raise UserError(f"{failed} of the checks above failed")

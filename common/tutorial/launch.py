@@ -25,16 +25,14 @@ def having(command: str) -> list[Stage]:
 
 def choose(command: str, which: str | None) -> Stage:
     """The stage asked for, or the newest. Raises UserError naming the stages that have that part."""
+    stage = None if which is None else find_stage(which)
     able = having(command)
     what = PARTS[command][2]
     if not able:
         raise UserError(f"{command}: no stage has {what} yet")
-    if which is None:
-        return able[-1]
-    stage = find_stage(which)
-    if stage not in able:
+    if stage is not None and stage not in able:
         raise UserError(f"stage {stage.nn} does not have {what}; these do: {', '.join(s.nn for s in able)}")
-    return stage
+    return stage or able[-1]
 
 
 def bench_all(flags: list[str]) -> int:

@@ -11,7 +11,9 @@ import runpy
 import sys
 from collections.abc import Sequence
 
-from common.console import console, heading, note
+from rich.text import Text
+
+from common.console import heading, note, show
 from common.errors import UserError
 from common.tutorial.chain import ROOT, Stage, find_stage, neighbour
 
@@ -44,6 +46,11 @@ def recorded_together(stage: Stage) -> bool:
     return len({tuple(part.strip("'\"") for part in pair) for pair in files}) == 1
 
 
+def readable(number: float) -> str:
+    """12,345 or 1.23: three digits at least, no exponent."""
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+
+
 def show_headline(stage: Stage) -> None:
     """The stage's recorded number, beside the previous stage's where one run recorded both."""
     from common.tutorial.claims import evaluate_number
@@ -58,15 +65,15 @@ def show_headline(stage: Stage) -> None:
         note(f"{head.label}: not recorded yet; make bench-{stage.nn} measures it here")
         return
     if before is None:
-        text = f"{after:.4g} {head.unit}"
+        text = f"{readable(after)} {head.unit}"
     else:
-        text = f"{before:.4g} -> {after:.4g} {head.unit}"
+        text = f"{readable(before)} -> {readable(after)} {head.unit}"
         if before > 0 and after > 0:
             factor = after / before if head.better == "higher" else before / after
-            text += f"  ({factor:.2f}x {'better' if factor >= 1 else 'of it: worse'})"
+            text += f" ({factor:.2f}x{'' if factor >= 1 else ', worse'})"
     previous = neighbour(stage, -1)
     beside = f", stage {previous.nn} -> {stage.nn}" if before is not None and previous else ""
-    console.print(f"[bold]{head.label}[/bold] (recorded{beside}): {text}", highlight=False)
+    show(Text.assemble((head.label, "bold"), f" (recorded{beside}): {text}"))
 
 
 def show_next(stage: Stage) -> None:
@@ -88,7 +95,7 @@ def show_next(stage: Stage) -> None:
         lines.append((f"make stage-{after.nn}", f"next: {after.manifest.question}"))
     width = max(len(command) for command, _ in lines)
     for command, text in lines:
-        console.print(f"  {command:<{width}}  {text}", highlight=False, markup=False)
+        show(Text(f"  {command:<{width}}  {text}"))
 
 
 def main(argv: list[str]) -> int:
@@ -99,11 +106,10 @@ def main(argv: list[str]) -> int:
     if "-h" in flags or "--help" in flags:
         return run_module(stage.package, flags)
     heading(f"Stage {stage.nn}: {stage.title}")
-    console.print(stage.manifest.question, style="bold", markup=False, highlight=False)
-    console.print(stage.manifest.idea + "\n", markup=False, highlight=False)
+    show(Text(stage.manifest.question, style="bold"), stage.manifest.idea, "")
     status = run_module(stage.package, flags)
     if status == 0:
-        console.print()
+        show("")
         show_headline(stage)
         show_next(stage)
     return status
