@@ -1,0 +1,46 @@
+"""What a token costs as the text grows: its time as a line of bars, and the first tokens against the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from rich.text import Text
+
+from common.console import note, show, table, warn
+from common.timing import median
+
+from .outcome import Outcome
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(seconds: Sequence[float], width: int = 50) -> str:
+    """Times as bars from 0 to the longest; more than `width` are taken together by their median."""
+    columns = min(width, len(seconds))
+    edges = [i * len(seconds) // columns for i in range(columns + 1)]
+    heights = [median(seconds[a:b]) for a, b in pairwise(edges)]
+    return "".join(BARS[min(int(len(BARS) * height / max(heights)), len(BARS) - 1)] for height in heights)
+
+
+def rows_run(prompt_tokens: int, new_tokens: int) -> int:
+    """Tokens that went through the model to add `new_tokens`: each time all there are."""
+    return sum(range(prompt_tokens, prompt_tokens + new_tokens))
+
+
+def show_growth(ours: Outcome, prompt_tokens: int) -> None:
+    """How much longer the last tokens took than the first."""
+    seconds, n = ours.seconds, len(ours.seconds)
+    some = min(10, n // 2)
+    if not some:
+        return warn("one token is too few to see it grow")
+    rows = []
+    for name, first in (("first", 0), ("last", n - some)):
+        length = f"{prompt_tokens + first} to {prompt_tokens + first + some - 1}"
+        rows.append([f"{name} {some} tokens", length, f"{1000 * median(seconds[first : first + some]):.1f}"])
+    table(None, ["", "tokens through the model, each", "ms per token (median)"], rows)
+    show(Text(sparkline(seconds), style="cyan"))
+    return note(
+        f"To add {n} tokens, {rows_run(prompt_tokens, n):,} went through the model: all of the text, for each of them. "
+        f"All but {prompt_tokens + n - 1} had been there before, with the same result. Stage 03 keeps it."
+    )
