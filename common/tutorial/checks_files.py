@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
+from common.results import code_hash, load_result
 from common.tutorial.chain import Stage
 from common.tutorial.checks_base import Chain, Finding
-from common.tutorial.claims import Lookup, evaluate, evaluate_number, read_result, recorded
+from common.tutorial.claims import Lookup, evaluate, evaluate_number, recorded
 
 __all__ = ["CHECKS"]
 
@@ -84,40 +84,24 @@ def articles_go_with_stages(chain: Chain) -> Iterator[Finding]:
 
 
 def results_fit_their_stage(chain: Chain) -> Iterator[Finding]:
-    """Each recorded result belongs to a stage, was checked, and came from today's code (else a warning)."""
+    """Each recorded result is whole, belongs to a stage, and came from today's code (else a warning)."""
     stages = {stage.number: stage for stage in chain.stages}
     for path in sorted((chain.root / "benchmarks" / "results").glob("*/s[0-9][0-9]*.json")):
         where = f"results/{path.parent.name}/{path.name}"
-        try:
-            result = read_result(path)
-        except UserError as error:
-            yield Finding(where, str(error))
-            continue
         stage = stages.get(int(path.name[1:3]))
         if stage is None:
             yield Finding(where, f"there is no stage {path.name[1:3]}: remove the file")
             continue
-        yield from (Finding(where, message) for message in _misfits(path, result))
-        if result.get("code_hash") != _code_hash(stage):
-            message = (
-                f"recorded with other code than today's: record it again with make bench-{stage.number:02d}"
-            )
-            yield Finding(where, message, True)
-
-
-def _misfits(path: Path, result: dict[str, Any]) -> Iterator[str]:
-    if result.get("name") != path.stem:
-        yield f"its name says {result.get('name')!r}: rename the file, or record it again"
-    if result.get("stage") != int(path.name[1:3]):
-        yield f"its stage says {result.get('stage')!r}: rename the file, or record it again"
-    if not result.get("checked"):
-        yield "does not say what was checked before timing: record it again"
-
-
-def _code_hash(stage: Stage) -> str:
-    from common.measure import code_hash  # only where there are results to compare
-
-    return code_hash(stage.folder)
+        again = f"record it again with make bench-{stage.nn}"
+        try:
+            result = load_result(path.stem, path.parent.name, path.parent)
+        except UserError as error:
+            yield Finding(where, f"{error}: {again}")
+            continue
+        if result["name"] != path.stem or result["stage"] != stage.number:
+            yield Finding(where, f"says name {result['name']!r}, stage {result['stage']!r}: {again}")
+        if result["code_hash"] != code_hash(stage.folder):
+            yield Finding(where, f"recorded with other code than today's: {again}", warning=True)
 
 
 def claims_hold(chain: Chain) -> Iterator[Finding]:

@@ -1,25 +1,24 @@
 """Expressions over recorded results: `[claims]`, `[headline]` and the answers of `[[predict]]`.
 
 A manifest's expression is text, so it is parsed and walked here, never handed to `eval`: names are
-`r` and four functions, values are numbers, texts and truth. What is recorded, and how, is for
-`common.measure` and the benchmarks; this module only reads the files, and needs no torch for it.
+`r` and four functions, values are numbers, texts and truth. What a result file is, and how `r` reads
+it, is for `common.results` to say.
 """
 
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
-import json
 import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common import results
 from common.errors import UserError
 from common.tutorial.chain import ROOT
 
-__all__ = ["Lookup", "Value", "evaluate", "evaluate_number", "read_result", "recorded"]
+__all__ = ["Lookup", "Value", "evaluate", "evaluate_number", "measured_here", "recorded"]
 
 Value = float | int | bool | str
 Lookup = Callable[[str, str, str], float]
@@ -49,36 +48,24 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {"abs": abs, "min": min, "max": max, "round": round}
 
 
-def recorded(root: Path = ROOT, folder: str = "benchmarks/results") -> Lookup:
-    """`r(name, machine, key)` over the result files below `root/folder`, each file read once."""
-    read = functools.lru_cache(maxsize=None)(read_result)
+def recorded(root: Path = ROOT) -> Lookup:
+    """`r(name, machine, key)` over the results recorded below `root`; `key` may name a statistic, "ttft.p95"."""
 
+    @functools.cache
     def lookup(name: str, machine: str, key: str) -> float:
-        path = root / folder / machine / f"{name}.json"
-        values = read(path).get("values", {})
-        if key not in values:
-            near = difflib.get_close_matches(key, values, n=3) or sorted(values)[:8]
-            raise UserError(f"r({name!r}, {machine!r}, {key!r}): no such key; there are {', '.join(near)}")
-        value = values[key].get("value")
-        value = values[key].get("p50") if value is None else value
-        if not isinstance(value, int | float):
-            raise UserError(f"r({name!r}, {machine!r}, {key!r}): {path} holds no number there")
-        return value
+        return results.r(name, machine, key, folder=root / "benchmarks" / "results" / machine)
 
     return lookup
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """The result file at `path`; UserError says how to record it where it is missing or broken."""
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent.name}/{path.name}: no such result; run its benchmark") from None
-    except ValueError as error:
-        raise UserError(f"{path.parent.name}/{path.name}: not valid JSON ({error})") from None
-    if not isinstance(result, dict):
-        raise UserError(f"{path.parent.name}/{path.name}: not a result file; record it again")
-    return result
+def measured_here(root: Path = ROOT) -> Lookup:
+    """The same over `root/work/results`, where a learner's own runs go, whatever machine is asked for."""
+
+    @functools.cache
+    def lookup(name: str, machine: str, key: str) -> float:
+        return results.r(name, machine, key, folder=root / "work" / "results")
+
+    return lookup
 
 
 def evaluate(expression: str, r: Lookup | None = None) -> Value:
