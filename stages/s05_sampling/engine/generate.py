@@ -1,0 +1,127 @@
+"""The token loop: run the model over the new tokens, draw the next one, repeat.
+
+Knows nothing of terminals or requests. Whoever iterates has each token as soon as it is chosen, and ends the loop by
+not asking for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.models import ModelConfig
+from common.tokenizer import Tokenizer
+
+from .attention import CachedAttention
+from .kv_cache import KVCache
+from .sampler import Sampling, SamplingParams, noise_key, sample
+from .text import TextStream
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The outcome of one step."""
+
+    id: int
+    text: str  # may be empty: half a character, or what could yet become a stop string
+    logits: Tensor  # [vocab_size], what the token was chosen from
+    finish_reason: str | None = None  # on the last one: "stop" (end token, stop string) or "length"
+
+
+def generate(
+    model: Any,
+    tokens: Sequence[int],
+    max_new_tokens: int,
+    *,
+    params: SamplingParams | None = None,
+    eos_ids: Sequence[int] = (),
+    stop: Sequence[str] = (),
+    tokenizer: Tokenizer | None = None,
+) -> Iterator[Token]:
+    """Decoding, greedy unless `params` say otherwise.
+
+    Args:
+        tokens: the prompt, at least one token.
+        max_new_tokens: how many tokens to add at most; with the prompt they must fit the model's window.
+        params: how to draw; its limits and stops are the caller's business.
+        eos_ids: tokens that end the text. The one that does is yielded, without text.
+        stop: strings that end the text; neither they nor what follows is ever in a `text`.
+        tokenizer: turns tokens into `text`; needed for `stop`.
+
+    Returns:
+        an iterator over the new tokens, the last of which carries the finish reason.
+
+    Raises:
+        UserError: an empty prompt or unknown tokens, nothing to add, a window too small, stop strings without a tokenizer.
+    """
+    check(tokens, max_new_tokens, model.config)
+    if stop and (tokenizer is None or not all(stop)):
+        raise UserError("stop strings need a tokenizer, and none of them may be empty")
+    params = params or SamplingParams()
+    row = Row(params, noise_key(params), list(tokens), len(tokens))
+    return loop(model, row, max_new_tokens, eos_ids, TextStream(tokenizer, stop))
+
+
+@dataclass(slots=True)
+class Row:
+    """What the sampler must know of a text."""
+
+    params: SamplingParams
+    noise_key: int
+    tokens: list[int]
+    num_prompt_tokens: int
+
+
+def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:
+    """Raises UserError, with the numbers, for what cannot be generated."""
+    if not tokens:
+        raise UserError("the prompt is empty: give at least one token")
+    if unknown := [token for token in tokens if not 0 <= token < config.vocab_size]:
+        raise UserError(
+            f"token {unknown[0]} is not in the vocabulary, whose ids go from 0 to {config.vocab_size - 1}"
+        )
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
+    if (total := len(tokens) + max_new_tokens) > config.max_positions:
+        raise UserError(
+            f"{len(tokens)} prompt tokens and {max_new_tokens} new ones make {total}, "
+            f"but the model's window is {config.max_positions} tokens"
+        )
+
+
+@torch.inference_mode()
+def loop(
+    model: Any, row: Row, max_new_tokens: int, eos_ids: Sequence[int], text: TextStream
+) -> Iterator[Token]:
+    weight, tokens = model.embed.weight, row.tokens
+    cache = KVCache(model.layers_info, len(tokens) + max_new_tokens, weight.device, weight.dtype)
+    attend = CachedAttention(cache)
+    for left in reversed(range(max_new_tokens)):
+        logits = forward(model, tokens, attend)
+        token = int(sample(logits[None], Sampling.build([row], logits.device)).tokens)
+        row.tokens.append(token)
+        tokens = [token]  # all that the cache has not seen
+        if token in eos_ids:
+            yield Token(token, text.flush(), logits, "stop")
+            return
+        piece = text.push(token)
+        if not left:
+            piece += text.flush()
+        reason = "stop" if text.stopped else "length" if not left else None
+        yield Token(token, piece, logits, reason)
+        if reason:
+            return
+
+
+def forward(model: Any, tokens: list[int], attend: CachedAttention) -> Tensor:
+    """The tokens that the cache has not seen through the model -> logits [vocab_size] of the one that follows."""
+    device = model.embed.weight.device
+    start = attend.plan(len(tokens))
+    positions = torch.arange(start, start + len(tokens), device=device)
+    hidden = model(torch.tensor(tokens, device=device), positions, attend)
+    return model.logits(hidden[-1:])[0]

@@ -1,0 +1,119 @@
+"""Between the engine's threads and the event loop, and from outputs to server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from ..engine import Engine, Output, Prompt
+from ..sampler import SamplingParams
+
+T = TypeVar("T")
+
+
+class Outputs:
+    """The outputs of one HTTP request's choices in the order they come: (choice, output).
+
+    The engine's iterators block, so each runs in a thread and hands over to the event loop.
+    """
+
+    def __init__(self, engine: Engine, threads: Executor):
+        self.engine, self.threads = engine, threads
+        self.ids: list[str] = []
+        self.loop = asyncio.get_running_loop()
+        self.queue: asyncio.Queue[tuple[int, Output | BaseException]] = asyncio.Queue()
+
+    async def open(self, prompt: Prompt, params: SamplingParams, request_id: str) -> None:
+        """Starts one more choice. Raises what `engine.stream` raises for a request that can never be served."""
+        choice = len(self.ids)
+        self.ids.append(request_id)
+        outputs = await self.loop.run_in_executor(
+            self.threads, self.engine.stream, prompt, params, request_id
+        )
+
+        def put(item: Output | BaseException) -> None:
+            self.loop.call_soon_threadsafe(self.queue.put_nowait, (choice, item))
+
+        def work() -> None:
+            try:
+                for output in outputs:
+                    put(output)
+            except BaseException as e:
+                put(e)
+
+        self.threads.submit(work)
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Output]]:
+        left = len(self.ids)
+        while left:
+            choice, item = await self.queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            left -= item.finish_reason is not None
+            yield choice, item
+
+    def close(self) -> None:
+        """Ends what still runs: the client has all, or has gone."""
+        for request_id in self.ids:
+            self.engine.abort(request_id)
+
+
+class ClientGone(Exception):
+    """Nobody is left to answer."""
+
+
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
+    """Waits for `work`, and cancels it when the client hangs up. Raises ClientGone."""
+
+    async def hang_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(hang_up())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events that close `outputs` however the response ends, sent or not."""
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[dict[str, Any]],
+        outputs: Outputs,
+        on_error: Callable[[Exception], dict[str, Any]],
+    ):
+        super().__init__(events(chunks, on_error), media_type="text/event-stream")
+        self.outputs = outputs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.outputs.close()
+
+
+async def events(
+    chunks: AsyncIterator[dict[str, Any]], on_error: Callable[[Exception], dict[str, Any]]
+) -> AsyncIterator[str]:
+    """Chunks -> server-sent events. The status line is out already, so an error becomes an event too."""
+    try:
+        async for chunk in chunks:
+            yield f"data: {json.dumps(chunk)}\n\n"
+    except Exception as e:
+        yield f"data: {json.dumps(on_error(e))}\n\n"
+    yield "data: [DONE]\n\n"
