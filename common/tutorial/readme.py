@@ -88,7 +88,7 @@ def headline(stage: Stage, root: Path = ROOT) -> str:
     return f"{head.label}: {before}{after} {head.unit}".rstrip()
 
 
-class _Captured(Exception):  # noqa: N818 (carries the parser out, is no error)
+class _Captured(Exception):
     def __init__(self, parser: argparse.ArgumentParser):
         self.parser = parser
 

@@ -51,10 +51,11 @@ def run_all(runs: list[Run], root: Path, jobs: int = 2) -> dict[Run, Output]:
 
 
 def environment() -> dict[str, str]:
-    """No colour, a fixed width, no network, one thread, and this Python first in PATH."""
+    """No colour, a fixed width, no network, one thread, and this Python, first in PATH and for make."""
     fixed = {"COLUMNS": str(WIDTH), "LINES": "50", "NO_COLOR": "1", "TERM": "dumb", "HF_HUB_OFFLINE": "1"}
     fixed |= {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     inherited = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "FORCE_COLOR")}
+    fixed |= {"VENV": "none", "PYTHON": sys.executable}  # make uses this Python and installs nothing
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return inherited | fixed | {"PATH": path}
 

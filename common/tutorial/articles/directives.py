@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.tutorial.claims import Lookup, read_result
+from common.results import load_result
+from common.tutorial.claims import Lookup
 
 from . import commands, differences, source, values
 from .options import Call, pick, split
@@ -162,13 +163,13 @@ def _result(call: Call, context: Context) -> list[str]:
     words = call.head.split()
     if len(words) < 4 or words[2] != "table":
         raise UserError("write result NAME MACHINE table KEY ...")
-    path = context.root / "benchmarks" / "results" / words[1] / f"{words[0]}.json"
-    result = read_result(path)
+    folder = context.root / "benchmarks" / "results" / words[1]
+    result = load_result(words[0], words[1], folder)
     heads = [head.strip() for head in (call.one("heads") or "").split(",") if head.strip()]
     lines = result_table(result, words[3:], heads, (call.one("format") or "").split())
     machine = result.get("machine", {})
     hardware = machine.get("gpu") or machine.get("cpu") or words[1]
-    return [context.locate(path, str(hardware)), "", *lines]
+    return [context.locate(folder / f"{words[0]}.json", str(hardware)), "", *lines]
 
 
 def fenced(lines: list[str], language: str) -> list[str]:

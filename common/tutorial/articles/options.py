@@ -35,7 +35,7 @@ class Call:
 
 def split(directive: Directive, known: tuple[str, ...]) -> Call:
     """Options are taken from the right, so that a command may hold pipes of its own."""
-    parts = directive.text.split(" | ")
+    parts = f" {directive.text}".split(" | ")
     options: dict[str, list[str]] = {}
     while len(parts) > 1:
         name, _, value = parts[-1].strip().partition(" ")

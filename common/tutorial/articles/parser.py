@@ -51,11 +51,6 @@ class Directive:
     text: str  # what follows the name, options included
     line: int  # 1-based
 
-    @property
-    def words(self) -> list[str]:
-        """The arguments: what stands before the first ` | option`."""
-        return self.text.split(" | ")[0].split()
-
 
 @dataclass(frozen=True, slots=True)
 class Block:

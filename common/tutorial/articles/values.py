@@ -27,14 +27,18 @@ def calculated(expression: str, lookup: Lookup) -> float:
 
 
 def number(result: Mapping[str, Any], key: str) -> float:
-    """The value recorded under `key`: its median where there are samples."""
-    entry = result["values"].get(key)
+    """The value recorded under `key`, or a statistic of it: "ttft.p95"."""
+    name, _, statistic = key.partition(".")
+    entry = result["values"].get(name)
     if entry is None:
         raise UserError(
-            f"no key {key!r} in result {result.get('name')}; it has {', '.join(result['values'])}"
+            f"no key {name!r} in result {result.get('name')}; it has {', '.join(result['values'])}"
         )
-    value = entry.get("value")
-    return float(entry["p50"] if value is None else value)
+    if (statistic or "value") not in entry:
+        raise UserError(
+            f"{name} of result {result.get('name')} has no {statistic!r}; it has {', '.join(entry)}"
+        )
+    return float(entry[statistic or "value"])
 
 
 def show(value: float, spec: str = "") -> str:
@@ -46,12 +50,16 @@ def show(value: float, spec: str = "") -> str:
 
 
 class _Bind(ast.NodeTransformer):
-    """Reads each bare name as a key of one result file."""
+    """Reads each bare name, and each `name.p95`, as a key of one result file."""
 
     def __init__(self, name: str, machine: str):
         self.at = (name, machine)
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        if node.id in _FUNCTIONS:
-            return node
-        return ast.Call(ast.Name("r"), [ast.Constant(text) for text in (*self.at, node.id)], [])
+        return node if node.id in _FUNCTIONS else self._key(node.id)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        return self._key(ast.unparse(node))
+
+    def _key(self, key: str) -> ast.expr:
+        return ast.Call(ast.Name("r"), [ast.Constant(text) for text in (*self.at, key)], [])
