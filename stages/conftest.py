@@ -1,9 +1,10 @@
-"""Checkpoints for the stages' tests: tiny random ones in Hugging Face's layout, and the shipped ones."""
+"""Checkpoints for the stages' tests: tiny random ones in Hugging Face's layout. An attempt in work/ gets a copy."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,17 @@ TEXT = (
     "itself wondered when it shone upon her face. Hello world, said the fox; don't go into the forest alone! "
 ) * 3
 
-GPT2: dict[str, Any] = {"vocab_size": 400, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 128}
+GPT2: dict[str, Any] = {
+    "vocab_size": 400,
+    "n_embd": 48,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 128,
+    "layer_norm_epsilon": 0.01,
+}
 LLAMA: dict[str, Any] = {
     "vocab_size": 400, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 128, "rope_theta": 5000.0,
+    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 128, "rope_theta": 5000.0, "rms_norm_eps": 0.01,
 }  # fmt: skip
 
 
@@ -41,7 +49,7 @@ def save_tokenizer(folder: Path, vocab_size: int = 400) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>"}))
 
 
-def save_random(folder: Path, family: str, **changes: Any) -> Path:
+def write_random(folder: Path, family: str, **changes: Any) -> Path:
     """A random model of a family, written by transformers, with a tokenizer beside it; the folder."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -60,11 +68,17 @@ def save_random(folder: Path, family: str, **changes: Any) -> Path:
 
 
 @pytest.fixture(scope="session")
+def save_random() -> Callable[..., Path]:
+    """save_random(folder, "gpt2" or "llama", **config fields): a random model of one's own, with its tokenizer."""
+    return write_random
+
+
+@pytest.fixture(scope="session")
 def random_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_random(tmp_path_factory.mktemp("gpt2"), "gpt2")
+    return write_random(tmp_path_factory.mktemp("gpt2"), "gpt2")
 
 
 @pytest.fixture(scope="session")
 def random_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Grouped heads, a head size of its own, an untied head."""
-    return save_random(tmp_path_factory.mktemp("llama"), "llama")
+    return write_random(tmp_path_factory.mktemp("llama"), "llama")

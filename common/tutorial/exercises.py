@@ -1,25 +1,21 @@
-"""Exercises: which file a test checks, and the proof that each fails as it is given and passes when solved.
+"""Exercises: which file a test checks.
 
 An exercise is three files in a stage's exercises/: the starter ex1_NAME.py, its test test_ex1_NAME.py and
-solution_ex1_NAME.py. The test says `exercise = load_exercise(__file__)` and so runs on any of them.
+solution_ex1_NAME.py. The test says `exercise = load_exercise(__file__)` and so runs on any of them, which is how
+the project proves that each test fails on the starter and passes on the solution.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ET
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 from common.errors import UserError
-from common.tutorial.chain import ROOT
 
-__all__ = ["exercise_path", "load_exercise", "outcomes"]
+__all__ = ["exercise_path", "load_exercise"]
 
 
 def load_exercise(test_file: str | Path) -> ModuleType:
@@ -48,33 +44,3 @@ def exercise_path(test_file: Path) -> Path:
     if not (folder / name).is_file():
         raise UserError(f"exercise {folder / name} does not exist")
     return folder / name
-
-
-def outcomes(folders: Iterable[Path], solutions: bool) -> dict[str, bool]:
-    """Run the tests of some exercises/ folders in one process: "FOLDER/exercises/FILE::TEST" -> passed.
-
-    solutions: on the stored solutions, else on the starters as they are given.
-    Raises RuntimeError with pytest's last lines if a test file cannot be collected or no test is found.
-    """
-    tests = [str(path) for folder in folders for path in sorted(folder.glob("test_ex*.py"))]
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "VITRINE_"))}
-    environ |= {"VITRINE_SOLUTIONS": str(int(solutions)), "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory() as scratch:
-        report = Path(scratch) / "report.xml"
-        options = ["-q", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist", f"--junitxml={report}"]
-        settings = ["-o", "addopts=", "-o", "norecursedirs=.*", "--import-mode=importlib"]
-        command = [sys.executable, "-m", "pytest", *options, *settings, *tests]
-        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
-        if done.returncode not in (0, 1) or not report.exists():
-            raise RuntimeError(f"pytest ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
-        return read_report(report)
-
-
-def read_report(path: Path) -> dict[str, bool]:
-    """The outcome of each test in a JUnit XML report."""
-    found = {}
-    for case in ET.parse(path).getroot().iter("testcase"):
-        *folders, file = case.get("classname", "").split(".")
-        name = f"{'/'.join(folders[-2:])}/{file}.py::{case.get('name')}"
-        found[name] = case.find("failure") is None and case.find("error") is None
-    return found

@@ -18,17 +18,20 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from common.cli import run
 from common.errors import UserError
 from common.loader import SHIPPED, find_checkpoint, load_config, load_model
-from common.tutorial.exercises import exercise_path, outcomes
-from stages.conftest import TEXT, save_random
-from stages.s01_forward_pass import bench
-from stages.s01_forward_pass.__main__ import main
-from stages.s01_forward_pass.lesson import agreement
-from stages.s01_forward_pass.lesson.bpe import BPE, byte_alphabet, merge, show
-from stages.s01_forward_pass.lesson.bpe_file import load_bpe, read_bpe
-from stages.s01_forward_pass.lesson.bpe_train import train
-from stages.s01_forward_pass.lesson.compare import compare, first_over, torch_trace, transformers_trace
-from stages.s01_forward_pass.lesson.tensors import count_parameters, list_tensors, widen
 
+from . import bench
+from .__main__ import main
+from .lesson import agreement
+from .lesson.bpe import BPE, byte_alphabet, merge, show
+from .lesson.bpe_file import load_bpe, read_bpe
+from .lesson.bpe_train import train
+from .lesson.compare import compare, first_over, torch_trace, transformers_trace
+from .lesson.tensors import count_parameters, list_tensors, widen
+
+TEXT = (
+    "Once upon a time there lived an old king who had three daughters. Hello world, said the fox; don't go alone! "
+    * 4
+)
 HARD = [
     "Hello world", "", " ", "   ", "\n\n  a\t b \r\n", " leading and trailing  ", "it's DON'T we'll they've I'm you'd he're",
     "3.14159 12345 ١٢٣ ½ x² 1a2b", "naïve café cafe\u0301 Ångström Straße", "日本語のテキスト。中文，한국어", "Привет мир שלום مرحبا नमस्ते",
@@ -179,6 +182,16 @@ def test_every_byte_is_visible_and_the_space_is_known():
     assert show(b" world\n") == "ĠworldĊ"
 
 
+def test_shipped_tokenizers_are_read_by_our_bpe():
+    for name in SHIPPED:
+        folder = find_checkpoint(name)
+        if not (folder / "tokenizer.json").exists():
+            pytest.skip("no shipped checkpoints in this clone")
+        ours, theirs = load_bpe(folder), Tokenizer.from_file(str(folder / "tokenizer.json"))
+        for text in HARD:
+            assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids
+
+
 # The models
 
 
@@ -193,7 +206,7 @@ def test_numpy_torch_and_transformers_agree_layer_by_layer(checkpoint, length):
     assert max(error for row in rows for error in row.errors.values()) < 1e-4
 
 
-def test_numpy_reads_tied_heads_biasless_layers_and_bfloat16(tmp_path):
+def test_numpy_reads_tied_heads_and_bfloat16(tmp_path, save_random):
     folder = save_random(tmp_path, "llama", tie_word_embeddings=True, num_key_value_heads=6)
     weights = {name: tensor.bfloat16() for name, tensor in load_file(folder / "model.safetensors").items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
@@ -219,7 +232,7 @@ def test_no_token_sees_a_later_one(checkpoint):
         np.testing.assert_allclose(long[layer][:3], hidden, atol=1e-5, err_msg=layer)
 
 
-def test_numpy_refuses_what_it_does_not_write_out(tmp_path, random_gpt2, random_llama):
+def test_numpy_refuses_what_it_does_not_write_out(tmp_path, random_gpt2, random_llama, save_random):
     rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
     with pytest.raises(UserError, match="scaled RoPE"):
         agreement.NumpyLlama.from_folder(save_random(tmp_path, "llama", rope_parameters=rope))
@@ -395,40 +408,3 @@ def test_operations_are_counted_from_the_shapes(random_gpt2):
     model = load_model(random_gpt2, "cpu")[0]
     matrices = 3 * 12 * 48 * 48  # q k v o, and an MLP four times as wide
     assert bench.flops(model, 10) == 2 * 10 * matrices + 3 * 2 * 10 * 10 * 48 + 2 * 400 * 48
-
-
-# The exercises
-
-
-def test_every_exercise_fails_as_given_and_passes_when_solved():
-    folder = Path(__file__).parent / "exercises"
-    given, solved = outcomes([folder], solutions=False), outcomes([folder], solutions=True)
-    assert len(solved) >= 9
-    assert not any(given.values())
-    assert all(solved.values())
-
-
-def test_an_exercise_test_finds_the_starter_the_solution_or_the_learners_copy(tmp_path, monkeypatch):
-    test = Path(__file__).parent / "exercises" / "test_ex2_merge.py"
-    monkeypatch.delenv("VITRINE_SOLUTIONS", raising=False)
-    monkeypatch.delenv("VITRINE_WORK", raising=False)
-    assert exercise_path(test) == test.with_name("ex2_merge.py")
-    monkeypatch.setenv("VITRINE_WORK", str(tmp_path))
-    with pytest.raises(UserError, match="does not exist"):
-        exercise_path(test)
-    copy = tmp_path / "s01_forward_pass" / "exercises" / "ex2_merge.py"
-    copy.parent.mkdir(parents=True)
-    copy.touch()
-    assert exercise_path(test) == copy
-    monkeypatch.setenv("VITRINE_SOLUTIONS", "1")
-    assert exercise_path(test) == test.with_name("solution_ex2_merge.py")
-
-
-def test_shipped_tokenizers_are_read_by_our_bpe():
-    for name in SHIPPED:
-        folder = find_checkpoint(name)
-        if not (folder / "tokenizer.json").exists():
-            pytest.skip("no shipped checkpoints in this clone")
-        ours, theirs = load_bpe(folder), Tokenizer.from_file(str(folder / "tokenizer.json"))
-        for text in HARD:
-            assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids
