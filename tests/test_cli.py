@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 
@@ -121,6 +122,26 @@ def test_a_reader_that_leaves_is_no_error(write):
         assert process.stderr is not None
         process.stdout.read(10)
         process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 141
+
+
+def test_a_reader_that_left_before_the_last_flush_is_no_error():
+    program = (
+        "import sys; from common import cli\n"
+        "def main(argv):\n    sys.stdin.read(); print('short')\n"
+        "sys.exit(cli.run(main))"
+    )
+    pipe = subprocess.PIPE
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=pipe, stdout=pipe, stderr=pipe, env=buffered
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()  # only now does the program print
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 141
 

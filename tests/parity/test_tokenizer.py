@@ -283,6 +283,10 @@ def test_special_tokens_come_as_text_object_map_or_id(tmp_path):
     made = Tokenizer.from_folder(folder)
     assert made.eos_token_id == end
     assert made.bos_token_id is None  # id 40 is an ordinary piece, a default nobody set
+    save(folder, byte_level(), {}, config__json={"bos_token_id": byte_level().token_to_id("<tool call>")})
+    assert Tokenizer.from_folder(folder).bos_token_id is None  # added, but text that is shown
+    save(folder, byte_level(), {"eos_token": None}, config__json={"eos_token_id": end})
+    assert Tokenizer.from_folder(folder).eos_token_id is None  # an explicit null means none
 
 
 def test_tokens_only_named_in_tokenizer_config_are_added(tmp_path):
