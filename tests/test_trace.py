@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.tutorial import stages
 from common.tutorial.tracing import compare, drive, scenario, show
+from common.tutorial.tracing.ledger import Ledger
 from common.tutorial.tracing.places import Probe, reduce
 from common.tutorial.tracing.recorder import Part, Step
 
@@ -192,6 +193,131 @@ def watch(holder: Any, write: Any, slots: list[int]) -> Any:
         if layer == 0:
             found += [probe.find(k[layer][:, -1]), probe.find(v[layer][:, 0])]
     return reduce(found[0], found[1:])
+
+
+# --- whose tokens, in a batch ----------------------------------------------------------------------------------------
+
+
+def ledger(**texts: list[int]) -> Ledger:
+    made = Ledger()
+    for name, tokens in texts.items():
+        made.add(name, tokens)
+    return made
+
+
+def test_shares_of_a_flat_batch_are_told_apart_by_their_text() -> None:
+    book = ledger(A=[7, 8, 9], B=[7, 8, 5, 6])
+    assert book.whose([7, 8, 9, 7, 8], [0, 1, 2, 0, 1]) == [("A", 0, 3), ("B", 3, 5)]
+    book.extend("A", [4])
+    assert book.whose([4, 5, 6], [3, 2, 3]) == [("A", 0, 1), ("B", 1, 3)]
+
+
+def test_two_decodes_at_neighbouring_positions_stay_two() -> None:
+    book = ledger(A=[1, 2], B=[3, 4, 5])
+    book.whose([1, 2, 3, 4, 5], [0, 1, 0, 1, 2])
+    book.extend("A", [9])
+    book.extend("B", [9])
+    assert book.whose([9, 9], [2, 3]) == [("A", 0, 1), ("B", 1, 2)]
+
+
+def test_shared_prefix_may_be_skipped_and_a_preempted_text_restart() -> None:
+    book = ledger(A=[1, 2, 3, 4, 5])
+    assert book.whose([5], [4]) == [("A", 0, 1)]
+    assert book.whose([1, 2, 3, 4, 5], [0, 1, 2, 3, 4]) == [("A", 0, 5)]
+
+
+def test_padding_belongs_to_nobody_and_a_wrong_position_still_to_its_request() -> None:
+    book = ledger(A=[1, 2], B=[3, 4, 5])
+    shares = book.whose([1, 2, 96, 3, 4, 5], [0, 1, 2, 0, 1, 2])
+    assert shares == [("A", 0, 2), ("?", 2, 3), ("B", 3, 6)]
+    book.extend("B", [8])
+    assert book.whose([8], [4]) == [("B", 0, 1)]
+
+
+def test_finished_request_is_not_taken_for_one_that_runs() -> None:
+    book = ledger(A=[1], B=[5])
+    book.whose([1, 5], [0, 0])
+    book.extend("A", [3])
+    book.extend("B", [3])
+    book.remove("A")
+    assert book.whose([3], [1]) == [("B", 0, 1)]
+
+
+@dataclass
+class Given:
+    request_id: str
+    tokens: list[int]
+    finish_reason: str | None
+
+
+def batched(stuck: bool = False) -> ModuleType:
+    """An engine that runs all present requests in one flat forward pass, a row of a [rows, T] cache for each."""
+
+    class Engine:
+        def __init__(self, model: Any, tokenizer: Any, model_config: Any, config: Any):
+            self.model, self.requests = model, dict[str, tuple[list[int], int]]()
+            self.caches = [Cache(model) for _ in range(3)]
+
+        def add(self, prompt: list[int], params: Any, request_id: str) -> None:
+            self.requests[request_id] = (prompt, params.max_tokens)
+
+        def step(self) -> list[Given]:
+            fresh, positions, spans = list[int](), list[int](), []
+            for row, (name, (text, left)) in enumerate(self.requests.items()):
+                start = 0 if len(text) in (3, 5, 9) and left == 4 else len(text) - 1
+                if left:
+                    spans.append((name, self.caches[row], len(fresh), start))
+                    fresh += text[start:]
+                    positions += range(start, len(text))
+
+            def attend(layer: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                ends = [*(at for _, _, at, _ in spans[1:]), len(q)]
+                parts = []
+                for (_, cache, at, start), end in zip(spans, ends, strict=True):
+                    cache.start = start
+                    parts.append(cache(layer, q[at:end], k[at:end], v[at:end]))
+                return torch.cat(parts)
+
+            if not spans or stuck:
+                return []
+            rows = [at - 1 for _, _, at, _ in spans[1:]] + [len(fresh) - 1]
+            hidden = self.model(torch.tensor(fresh), torch.tensor(positions), attend)
+            outs = []
+            chosen = self.model.logits(hidden[torch.tensor(rows)]).argmax(-1).tolist()
+            for (name, *_), token in zip(spans, chosen, strict=True):
+                text, left = self.requests[name]
+                self.requests[name] = ([*text, token], left - 1)
+                outs.append(Given(name, [token], "length" if left == 1 else None))
+            return outs
+
+    config, params = (
+        make_dataclass("EngineConfig", []),
+        make_dataclass("SamplingParams", ["max_tokens", "ignore_eos"]),
+    )
+    named = SimpleNamespace(Engine=Engine, EngineConfig=config, SamplingParams=params, __name__="engine")
+    return cast(ModuleType, named)
+
+
+def test_batch_is_traced_with_its_late_arrival_and_equals_the_lone_runs() -> None:
+    steps = drive.run(batched(), EXAMPLE)
+    assert [[part.request for part in step.parts] for step in steps] == [
+        *[["A", "B"]] * 3, ["A", "B", "C"], *[["C"]] * 3
+    ]  # fmt: skip
+    first = steps[0].parts
+    assert (first[0].rows, first[1].rows, first[1].positions) == ([2], [7], [0, 1, 2, 3, 4])
+    alone = drive.run(engine(), EXAMPLE)
+    for name in "ABC":
+        assert outs(steps, name) == outs(alone, name)
+    assert sum(step.weight_bytes for step in steps) < sum(step.weight_bytes for step in alone)
+
+
+def outs(steps: list[Step], name: str) -> list[int]:
+    return [token for step in steps for part in step.parts if part.request == name for token in part.out]
+
+
+def test_engine_that_never_finishes_is_stopped() -> None:
+    with pytest.raises(UserError, match="requests A B C are not finished after 100 steps"):
+        drive.run(batched(stuck=True), EXAMPLE)
 
 
 # --- how it is shown -------------------------------------------------------------------------------------------------
