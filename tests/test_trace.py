@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, make_dataclass
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
@@ -389,3 +390,22 @@ def test_crash_is_reported_with_its_step(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_engine_without_anything_to_drive_is_refused() -> None:
     with pytest.raises(UserError, match="nothing to trace"):
         drive.run(cast(ModuleType, SimpleNamespace(__name__="empty")), EXAMPLE)
+
+
+def test_learners_engine_is_imported_afresh_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from common.tutorial import trace
+
+    monkeypatch.setattr(trace, "check_trace", lambda number, engine: f"imported {engine.WORD}")
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "__init__.py").write_text("from .word import WORD\n")
+    for word in (
+        "one",
+        "three",
+    ):  # of different lengths: Python trusts a .pyc whose source has its size and second
+        (tmp_path / "engine" / "word.py").write_text(f"WORD = {word!r}\n")
+        assert trace.check_attempt(3, tmp_path) == f"imported {word}"
+    (tmp_path / "engine" / "word.py").write_text("import nothing_of_this_name\n")
+    found = trace.check_attempt(3, tmp_path)
+    assert found == "before the first step: ModuleNotFoundError: No module named 'nothing_of_this_name'"

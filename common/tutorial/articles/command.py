@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.cli import Parser
 from common.errors import UserError
 from common.tutorial import readme
 from common.tutorial.chain import ROOT
@@ -15,7 +15,7 @@ from .parser import Problem
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m common.tutorial articles", description=__doc__)
+    parser = Parser(prog="python -m common.tutorial articles", description=__doc__)
     parser.add_argument("which", nargs="*", metavar="NN|FILE", help="some articles or files; all without")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when something is wrong")
     parser.add_argument("--fast", action="store_true", help="do not run the commands whose output is quoted")

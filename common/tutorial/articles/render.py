@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.markdown import Markdown
 
+from common.cli import Parser
 from common.console import console
 from common.errors import UserError
 from common.tutorial.chain import ROOT, parse_number
@@ -46,7 +46,7 @@ def readable(path: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m common.tutorial article", description=__doc__)
+    parser = Parser(prog="python -m common.tutorial article", description=__doc__)
     parser.add_argument("number", metavar="NN", help="00 (the model) to 20")
     parser.add_argument("--page", action="store_true", help="one screen at a time")
     args = parser.parse_args(argv)
