@@ -1,0 +1,22 @@
+"""How an engine is set up. Each field is a flag of the server and an environment variable too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.options import Options, option
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig(Options):
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    dtype: str = option("auto", "auto, float32, bfloat16, float16")
+    max_seq_len: int | None = option(
+        None, "longest prompt and answer together, in tokens; none: the model's window", least=2
+    )
+    max_waiting: int = option(256, "requests that may wait; one more is refused", least=1)
+    history: int = option(256, "finished requests to remember, for the queue page", least=0)
+    max_num_seqs: int = option(8, "requests in a batch", least=1)
+    batch_wait: float = option(
+        0.01, "seconds that a request waits for company before its batch begins", least=0
+    )
