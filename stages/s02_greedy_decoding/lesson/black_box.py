@@ -72,16 +72,23 @@ class BlackBox:
         return Outcome(new, seconds, finish_reason=reason), [step[0] for step in made.logits]
 
     def check(
-        self, ours: Callable[[list[int]], Sequence[int]], theirs: Sequence[int], logits: Sequence[Tensor]
+        self,
+        ours: Callable[[list[int]], Sequence[int]],
+        theirs: Sequence[int],
+        logits: Sequence[Tensor],
+        tally: Tally | None = None,
     ) -> Tally:
         """Compares by the near-tie rule of `common.equality`, the black box being the reference.
 
         Args:
             ours: from the first tokens of the answer to the rest of it; called with [] first.
             theirs, logits: the reference's answer, and what each of its tokens was chosen from.
+            tally: counts on from earlier calls.
 
         Raises:
             AssertionError: at the first token that differs for good.
         """
         tolerance = NEAR_TIE if self.model.dtype == torch.float32 else bfloat16_ulps(2)
-        return assert_same_tokens(ours, theirs, lambda at: logits[at].float(), tolerance=tolerance)
+        return assert_same_tokens(
+            ours, theirs, lambda at: logits[at].float(), tolerance=tolerance, tally=tally
+        )
