@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,6 +67,21 @@ def show_exercises(found: Iterable[Outcome]) -> None:
         )
 
 
+def show_trace(stage: Stage, folder: Path) -> None:
+    """Where the attempt leaves the worked example, if it can be run: "step 3, request B: position 5, expected 4"."""
+    from common.tutorial.trace import check_trace  # needs torch
+
+    sys.path.insert(0, str(folder.parent))
+    try:
+        engine = importlib.import_module(f"{folder.name}.engine")
+    except Exception:  # whatever the learner's file does: the tests above have named it
+        return
+    finally:
+        sys.path.remove(str(folder.parent))
+    if deviation := check_trace(stage.number, engine):
+        show(Text.assemble(("  the worked example: ", "bold"), deviation))
+
+
 def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m common.tutorial check", description=HELP, allow_abbrev=False)
     parser.add_argument("stage", metavar="NN")
@@ -81,6 +98,8 @@ def main(argv: list[str]) -> int:
     for path in tests:
         if path.read_bytes() != (stage.folder / path.name).read_bytes():
             note(f"work/{folder.name}/{path.name} is not the stage's own any more; yours was run.")
+    if args.root == ROOT:  # the example runs on this repository's stages
+        show_trace(stage, folder)
     if red:
         note(f"{red} to go. make try-{stage.nn} HINT=1 gives a hint.")
         return 1

@@ -54,8 +54,8 @@ def read_chain(root: Path) -> tuple[Chain, list[Finding]]:
     findings: list[Finding] = []
     found: list[Stage] = []
     for folder in sorted((root / "stages").glob("s[0-9][0-9]_*")):
-        if not folder.is_dir() or not any(folder.rglob("*.*")):
-            continue
+        if not (folder / "stage.toml").exists():
+            continue  # not a stage yet; that it lies there is for another check to say
         try:
             manifest = load(folder)
         except UserError as error:

@@ -25,7 +25,9 @@ def nothing_is_missing_or_stray(chain: Chain) -> Iterator[Finding]:
     folders = {stage.folder.name for stage in chain.stages}
     for path in _visible(chain.root / "stages"):
         if path.name not in folders and path.name not in BESIDE_STAGES and any(_visible(path)):
-            yield Finding("stages", f"{path.name} is no part of the chain: remove it, or finish it")
+            yield Finding(
+                "stages", f"{path.name} is no part of the chain: write its stage.toml, or remove it"
+            )
     for stage in chain.stages:
         names = {path.name for path in _visible(stage.folder)}
         for name in sorted(set(REQUIRED) - names):

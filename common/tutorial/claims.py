@@ -59,10 +59,16 @@ def recorded(root: Path = ROOT) -> Lookup:
 
 
 def measured_here(root: Path = ROOT) -> Lookup:
-    """The same over `root/work/results`, where a learner's own runs go, whatever machine is asked for."""
+    """The same over `root/work/results`, where a learner's own runs go.
+
+    A run on a GPU answers for any GPU, one on a CPU for "cpu".
+    """
 
     @functools.cache
     def lookup(name: str, machine: str, key: str) -> float:
+        ran_on = results.load_result(name, machine, folder=root / "work" / "results")["machine"]
+        if (machine == "cpu") == ("gpu" in ran_on):
+            raise UserError(f"{name} was not measured on {machine} here")
         return results.r(name, machine, key, folder=root / "work" / "results")
 
     return lookup
