@@ -278,7 +278,7 @@ class Engine:
             except Exception as e:
                 outputs.append(self.fail(request, e))
                 continue
-            if request.done:
+            if request.finish_reason:
                 self.remove(request)
             outputs.append(self.deliver(request, request.output([token], text)))
         return outputs

@@ -1,0 +1,259 @@
+"""The engine, to the outside: requests in, completions out. What speaks HTTP knows this class and nothing below it.
+
+Any thread may add, abort and look; one thread steps. What passes between them passes through two deques, whose
+`append` and `popleft` are atomic.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any
+
+from common.errors import UserError
+from common.loader import load_model
+from common.models import ModelConfig
+from common.tokenizer import Tokenizer
+
+from .batch import Batch
+from .config import EngineConfig
+from .kv_cache import RowAllocator
+from .request import Output, Request, Status
+from .runner import ModelRunner
+from .sampler import SamplingParams, sample
+from .scheduler import Scheduler
+from .text import TextStream
+
+log = logging.getLogger("vitrine.engine")
+
+
+class QueueFull(UserError):
+    """Too many requests wait already."""
+
+
+@dataclass(slots=True)
+class Completion:
+    """All of a request's output."""
+
+    request_id: str
+    prompt_tokens: list[int]
+    tokens: list[int] = field(default_factory=list)
+    text: str = ""
+    finish_reason: str | None = None
+    metrics: dict[str, float] | None = None
+
+    def add(self, output: Output) -> None:
+        self.tokens += output.tokens
+        self.text += output.text
+        self.finish_reason, self.metrics = output.finish_reason, output.metrics
+
+
+Prompt = str | Sequence[int]  # text, or token ids
+
+
+class Engine:
+    """One model and the requests that it serves together."""
+
+    def __init__(self, model: Any, tokenizer: Tokenizer, model_config: ModelConfig, config: EngineConfig):
+        self.model, self.tokenizer, self.model_config, self.config = model, tokenizer, model_config, config
+        self.max_seq_len = config.max_seq_len or model_config.max_positions
+        if self.max_seq_len > model_config.max_positions:
+            raise UserError(
+                f"max_seq_len = {self.max_seq_len}, but the model's window is {model_config.max_positions}"
+            )
+        rows = RowAllocator(config.max_num_seqs, self.max_seq_len)
+        self.runner = ModelRunner(model, config.max_num_seqs, self.max_seq_len, rows.slot)
+        self.scheduler = Scheduler(config, rows)
+        self.device, self.dtype = self.runner.device, self.runner.dtype
+        self.aborting: deque[str] = deque()
+        self.requests: dict[str, Request] = {}  # those that wait or run, and the last finished ones
+        self.ended: deque[str] = deque()  # ids of the finished ones, oldest first
+        self.thread: threading.Thread | None = None
+        self.work = threading.Event()  # there may be something to do
+        self.closed = False
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str, config: EngineConfig | None = None) -> Engine:
+        """Raises UserError for a checkpoint, a device or a setting that cannot be used."""
+        config = config or EngineConfig()
+        model, tokenizer, model_config = load_model(name_or_path, config.device, config.dtype)
+        return cls(model, tokenizer, model_config, config)
+
+    # Any thread.
+
+    def add(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        request_id: str | None = None,
+        on_output: Callable[[Output], None] = lambda output: None,
+    ) -> Request:
+        """Puts a request at the end of the queue. `on_output` gets each output, from the thread that steps.
+
+        Raises:
+            UserError: a prompt or parameters that can never be served.
+            QueueFull: `max_waiting` requests wait already.
+        """
+        params, tokens = params or SamplingParams(), self.encode(prompt)
+        max_tokens = self.max_tokens(tokens, params)
+        if unknown := [t for t in params.logit_bias if not 0 <= t < self.model_config.vocab_size]:
+            raise UserError(f"logit_bias: token id {unknown[0]} is not in the vocabulary")
+        if self.closed:
+            raise QueueFull("the engine is shutting down")
+        if (waiting := len(self.scheduler.waiting)) >= self.config.max_waiting:
+            raise QueueFull(f"{waiting} requests wait already; try again later")
+        eos_ids = () if params.ignore_eos else self.model_config.eos_token_ids
+        request = Request(
+            id=request_id or uuid.uuid4().hex,
+            tokens=tokens,
+            num_prompt_tokens=len(tokens),
+            params=params,
+            max_tokens=max_tokens,
+            eos_ids=eos_ids,
+            stream=TextStream(self.tokenizer, params.stop),
+            on_output=on_output,
+        )
+        self.requests[request.id] = request
+        self.scheduler.add(request)
+        self.work.set()
+        return request
+
+    def abort(self, request_id: str) -> None:
+        """Ends a request before the next step. An unknown or finished one is left alone."""
+        self.aborting.append(request_id)
+        self.work.set()
+
+    def generate(
+        self, prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
+    ) -> list[Completion]:
+        """Completes all prompts -> completions in the same order. `params`: one for all, or one each."""
+        each = list(params) if isinstance(params, Sequence) else [params or SamplingParams()] * len(prompts)
+        streams = [(self.encode(p), own) for p, own in zip(prompts, each, strict=True)]
+        completions = []
+        for tokens, outputs in [(tokens, self.stream(tokens, own)) for tokens, own in streams]:
+            completion = Completion("", tokens)
+            for output in outputs:
+                completion.request_id = output.request_id
+                completion.add(output)
+            completions.append(completion)
+        return completions
+
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None
+    ) -> Iterator[Output]:
+        """Completes one prompt, piece by piece. Closing the iterator ends the generation. Raises as `add` does."""
+        outputs: SimpleQueue[Output] = SimpleQueue()
+        request = self.add(prompt, params, request_id, outputs.put)
+        return self._drain(request, outputs)
+
+    def _drain(self, request: Request, outputs: SimpleQueue[Output]) -> Iterator[Output]:
+        try:
+            while True:
+                while self.thread is None and outputs.empty():
+                    self.step()  # nobody else does
+                output = outputs.get()
+                if output.error:
+                    raise RuntimeError(f"request {request.id} failed: {output.error}")
+                yield output
+                if output.finish_reason:
+                    return
+        finally:
+            if not request.done:
+                self.abort(request.id)
+
+    def start(self) -> None:
+        """Starts the thread that steps."""
+        self.thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        """Ends all requests, and the thread."""
+        self.closed = True
+        for request_id in list(self.requests):
+            self.abort(request_id)
+        self.work.set()
+        if self.thread and self.thread is not threading.current_thread():
+            self.thread.join(timeout=10)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Raises UserError for an empty prompt and for ids outside the vocabulary."""
+        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if not tokens:
+            raise UserError("prompt: is empty, give at least one token")
+        size = self.model_config.vocab_size
+        if not all(0 <= t < size for t in tokens):
+            raise UserError(f"prompt: token ids must be within 0..{size - 1}")
+        return tokens
+
+    def max_tokens(self, tokens: Sequence[int], params: SamplingParams) -> int:
+        """How many tokens the request may add. Raises UserError, with the numbers, where they do not fit."""
+        room = self.max_seq_len - len(tokens)
+        wanted = room if params.max_tokens is None else params.max_tokens
+        if wanted > room or room < 1:
+            raise UserError(
+                f"prompt: {len(tokens)} tokens and max_tokens {max(wanted, 1)} make {len(tokens) + max(wanted, 1)}, "
+                f"but this server's window is {self.max_seq_len} tokens"
+            )
+        return wanted
+
+    # The thread that steps.
+
+    def _loop(self) -> None:
+        while not self.closed or not self.scheduler.is_finished:
+            self.work.wait()  # asleep while there is nothing to do
+            self.work.clear()
+            while self.aborting or not self.scheduler.is_finished:
+                self.step()
+
+    def step(self) -> list[Output]:
+        """One step for every request that the scheduler chooses."""
+        self.end_aborted()
+        batch = self.scheduler.schedule()
+        if not batch.scheduled:
+            return []
+        try:
+            return self.run(batch)
+        except Exception:
+            log.exception("a step of %d requests failed; each of them runs alone", len(batch.scheduled))
+            return self.run_each(batch)
+
+    def run(self, batch: Batch) -> list[Output]:
+        logits = self.runner.run(batch)
+        out = sample(logits, batch.sampling)
+        return self.deliver(self.scheduler.postprocess(batch, out))
+
+    def run_each(self, batch: Batch) -> list[Output]:
+        """The same shares one by one, so that what harms one request harms no other. Writing K/V twice changes nothing."""
+        outputs = []
+        for s in batch.scheduled:
+            try:
+                outputs += self.run(Batch([s]))
+            except Exception as e:
+                outputs += self.deliver([self.scheduler.fail(s.request, e)])
+        return outputs
+
+    def end_aborted(self) -> None:
+        while self.aborting:
+            request = self.requests.get(self.aborting.popleft())
+            if request and not request.done:
+                self.deliver([self.scheduler.end(request, Status.CANCELLED, "abort")])
+
+    def deliver(self, outputs: list[Output]) -> list[Output]:
+        """Hands each output to its reader; forgets the oldest of the requests that are done."""
+        for output in outputs:
+            request = self.requests[output.request_id]
+            try:
+                request.on_output(output)
+            except Exception:
+                log.exception("request %s: its reader failed", request.id)
+                self.aborting.append(request.id)
+            if output.finish_reason:
+                self.ended.append(request.id)
+        while len(self.ended) > self.config.history:
+            self.requests.pop(self.ended.popleft(), None)
+        return outputs

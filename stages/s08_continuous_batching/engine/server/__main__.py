@@ -1,0 +1,110 @@
+"""The server's command line: flags and environment to a running server, or one line that says why not."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+
+from common.cli import run, stage_parser
+from common.errors import UserError
+from common.options import add_options, read_options
+
+from ..config import EngineConfig
+from ..engine import Engine
+from .app import create_app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = stage_parser(
+        f"python -m {__package__}", "Serve a model over HTTP, in OpenAI's protocol.", ["--port 8000"]
+    )
+    parser.add_argument(
+        "--model",
+        default="storyteller",
+        metavar="NAME",
+        help="shipped checkpoint, folder or hub name (%(default)s)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on, 0 for a free one (%(default)s)"
+    )
+    add_options(parser, EngineConfig)
+    args = parser.parse_args(argv)
+    config = read_options(EngineConfig, vars(args))
+    return serve(args.model, args.host, args.port, config)
+
+
+def serve(model: str, host: str, port: int, config: EngineConfig) -> int:
+    """Runs until Ctrl-C (exit code 0) or until the model turns out not to load (the reason, and 2)."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    sock = listen(host, port)
+    failures: list[BaseException] = []
+
+    def failed(e: BaseException) -> None:
+        failures.append(e)
+        server.should_exit = True
+
+    name = model.rstrip("/").rpartition("/")[2] if model.startswith((".", "/", "~")) else model
+    app = create_app(lambda: Engine.from_pretrained(model, config), title(), name, on_failure=failed)
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    banner(name, host, sock.getsockname()[1])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a stop, whoever asks
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[sock])
+    if failures:
+        raise failures[0]
+    print("stopped", file=sys.stderr)
+    return 0
+
+
+class Server(uvicorn.Server):
+    """Ends the requests in flight when it is told to stop, instead of waiting for them."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        engine = self.config.app.state.service.engine  # type: ignore[union-attr]
+        if engine:
+            engine.close()
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises UserError where somebody else has the port."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"port = {port}: possible are 0..65535")
+    try:
+        sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as e:
+        raise UserError(f"cannot listen on {host}:{port}: {e.strerror or e}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def title() -> str:
+    return f"Vitrine {__package__.split('.')[1] if __package__.count('.') > 1 else ''}".strip()
+
+
+def banner(model: str, host: str, port: int) -> None:
+    """The lines work as printed."""
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    print(
+        f"""{title()} serves {model} at {url}  (Ctrl-C stops it)
+
+curl {url}/health
+curl {url}/v1/completions -H 'Content-Type: application/json' \\
+  -d '{{"model": "{model}", "prompt": "Once upon a time", "max_tokens": 40}}'
+curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \\
+  -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Tell me a story about a fox."}}]}}'
+""",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

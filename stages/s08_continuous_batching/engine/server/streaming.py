@@ -1,0 +1,109 @@
+"""Between the engine's threads and the event loop, and from outputs to server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from ..engine import Engine
+from ..request import Output
+from ..sampler import SamplingParams
+
+T = TypeVar("T")
+
+
+class Outputs:
+    """The outputs of one HTTP request's choices in the order they come: (choice, output).
+
+    The engine's thread makes them; the event loop takes them from a queue of its own.
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self.ids: list[str] = []
+        self.loop = asyncio.get_running_loop()
+        self.queue: asyncio.Queue[tuple[int, Output]] = asyncio.Queue()
+
+    def open(self, tokens: list[int], params: SamplingParams, request_id: str) -> None:
+        """Queues one more choice. Raises what `engine.add` raises."""
+        choice = len(self.ids)
+
+        def put(output: Output) -> None:
+            self.loop.call_soon_threadsafe(self.queue.put_nowait, (choice, output))
+
+        self.engine.add(tokens, params, request_id, put)
+        self.ids.append(request_id)
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Output]]:
+        left = len(self.ids)
+        while left:
+            choice, output = await self.queue.get()
+            if output.error:
+                raise RuntimeError(output.error)
+            left -= output.finish_reason is not None
+            yield choice, output
+
+    def close(self) -> None:
+        """Ends what still runs: the client has all, or has gone."""
+        for request_id in self.ids:
+            self.engine.abort(request_id)
+
+
+class ClientGone(Exception):
+    """Nobody is left to answer."""
+
+
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
+    """Waits for `work`, and cancels it when the client hangs up. Raises ClientGone."""
+
+    async def hang_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(hang_up())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events that close `outputs` however the response ends, sent or not."""
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[dict[str, Any]],
+        outputs: Outputs,
+        on_error: Callable[[Exception], dict[str, Any]],
+    ):
+        super().__init__(events(chunks, on_error), media_type="text/event-stream")
+        self.outputs = outputs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.outputs.close()
+
+
+async def events(
+    chunks: AsyncIterator[dict[str, Any]], on_error: Callable[[Exception], dict[str, Any]]
+) -> AsyncIterator[str]:
+    """Chunks -> server-sent events. The status line is out already, so an error becomes an event too."""
+    try:
+        async for chunk in chunks:
+            yield f"data: {json.dumps(chunk)}\n\n"
+    except Exception as e:
+        yield f"data: {json.dumps(on_error(e))}\n\n"
+    yield "data: [DONE]\n\n"

@@ -1,0 +1,46 @@
+"""Tokens to text while they come, up to the first stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common.tokenizer import Tokenizer
+
+
+class TextStream:
+    """Text leaves as soon as it is certain: half a character, or what may begin a stop string, is held back."""
+
+    def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str] = ()):
+        self.decoder = tokenizer.stream() if tokenizer else None
+        self.stop = stop
+        self.held = ""
+        self.stopped = False
+
+    def push(self, token: int) -> str:
+        """The text that has become certain. Once a stop string is complete: what stood before it, and `stopped`."""
+        self.held += self.decoder.push(token) if self.decoder else ""
+        return self.release()
+
+    def flush(self) -> str:
+        """What was held back, at the end of the text."""
+        if self.decoder and not self.stopped:
+            self.held += self.decoder.flush()
+        rest = self.release()
+        rest, self.held = rest + self.held, ""
+        return rest
+
+    def release(self) -> str:
+        found = [(at + len(s), at) for s in self.stop if (at := self.held.find(s)) >= 0]
+        if found:
+            self.stopped = True
+            start = min(found)[1]  # of the one that ends first, wherever the tokens are cut
+            ready, self.held = self.held[:start], ""
+            return ready
+        end = len(self.held) - max((overlap(self.held, s) for s in self.stop), default=0)
+        ready, self.held = self.held[:end], self.held[end:]
+        return ready
+
+
+def overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` are the beginning of `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
