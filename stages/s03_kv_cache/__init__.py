@@ -1,0 +1,1 @@
+"""Stage 03: the keys and values of the past are kept, so that each step computes one token only."""

@@ -1,0 +1,168 @@
+"""The demo of stage 03: one text with and without the cache, the cache drawn, its phases, its gain and its price."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+from rich.text import Text
+
+from common.cli import add_max_tokens, add_model_flags, add_prompt, add_stop, read_prompt, run, stage_parser
+from common.console import heading, note, show, table, write
+from common.equality import assert_same_tokens
+from common.loader import load_model
+from common.measure import against_bound, decode_bound, read_bandwidth
+from common.tokenizer import Tokenizer
+from common.tutorial import load_stage
+
+from . import engine
+from .lesson.growth import choose_lengths, show_growth
+from .lesson.memory import show_cache, show_published
+from .lesson.picture import SHOWN, draw, watch
+from .lesson.runs import Run, rule
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is generated, and with what."""
+
+    model: Any
+    tokenizer: Tokenizer
+    prompt: list[int]
+    max_tokens: int
+    eos_ids: tuple[int, ...]
+    stop: list[str]
+
+    def tokens(self, side: ModuleType, behind: Sequence[int] = ()) -> Iterator[Any]:
+        """An engine's tokens after the prompt and `behind`."""
+        left = self.max_tokens - len(behind)
+        more = dict(eos_ids=self.eos_ids, stop=self.stop, tokenizer=self.tokenizer)
+        tokens: Iterator[Any] = side.generate(self.model, [*self.prompt, *behind], left, **more)
+        return tokens
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = stage_parser(
+        "python -m stages.s03_kv_cache",
+        "The KV cache: the same text with and without it, timed; what lies in it; what it costs.",
+        ['--prompt "The old king" --max-tokens 200', "--model storyteller-llama", "--prompt-file tale.txt"],
+    )
+    add_model_flags(parser)
+    add_prompt(parser)
+    add_max_tokens(parser, 100)
+    add_stop(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    model, tokenizer, config = load_model(args.model, args.device, args.dtype)
+    tokens = tokenizer.encode(read_prompt(args))
+    scene = Scene(model, tokenizer, tokens, args.max_tokens, config.eos_token_ids, args.stop)
+    scene.tokens(engine)  # what cannot be generated is refused here, before anything is shown
+    without = load_stage(2).engine
+    for side in (without, engine):
+        next(side.generate(model, tokens[:1], 1))  # the first pass of a process is slow, and nobody's fault
+
+    heading("The same text twice")
+    slow, chosen = stream(scene, without, "without a cache, every step reads the whole text")
+    fast, _ = stream(scene, engine, "with it, every step reads one token")
+    same = show_verdict(scene, slow, fast, chosen)
+    heading("What lies in the cache")
+    show_picture(scene)
+    heading("Two phases: prefill and decode")
+    show_phases(scene, fast)
+    heading("The longer the text, the more it saves")
+    lengths = choose_lengths(len(tokens), config.max_positions)
+    if lengths:
+        show_growth(without, model, tokens, lengths)
+        note(
+            "Without a cache a token costs more the longer the text is; with it, nearly the same at any length."
+        )
+    heading("What it costs: memory")
+    weight = model.embed.weight
+    cache = engine.KVCache(model.layers_info, len(tokens) + args.max_tokens, weight.device, weight.dtype)
+    agree = show_cache(cache, model.layers_info) and show_published()
+    if not agree:
+        show(Text("the cache does not hold as many bytes as the formula says", style="bold red"))
+    return 0 if same and agree else 1
+
+
+def stream(scene: Scene, side: ModuleType, title: str) -> tuple[Run, list[Any]]:
+    """Writes the text as it is made -> its times, and the tokens with their logits."""
+    show("", Text(title, style="bold"))
+    write(scene.tokenizer.decode(scene.prompt, skip_special=False), style="bright_black")
+    result, tokens, start = Run(len(scene.prompt)), [], perf_counter()
+    for token in scene.tokens(side):
+        result.seconds.append(perf_counter() - start)
+        result.tokens.append(token.id)
+        tokens.append(token)
+        write(token.text)
+    write(end="\n")
+    note(f"{len(tokens)} tokens in {result.seconds[-1]:.2f} s")
+    return result, tokens
+
+
+def show_verdict(scene: Scene, slow: Run, fast: Run, chosen: Sequence[Any]) -> bool:
+    """Says whether both wrote the same, after comparing; the run without a cache is the reference."""
+    show("")
+    try:
+        tally = assert_same_tokens(
+            lambda behind: [one.id for one in scene.tokens(engine, behind)] if behind else fast.tokens,
+            slow.tokens,
+            lambda i: chosen[i].logits.float(),
+            **rule(scene.model.embed.weight.dtype),
+        )
+    except AssertionError as error:
+        show(Text(f"not the same tokens: {error}", style="bold red"))
+        return False
+    times = slow.seconds[-1] / fast.seconds[-1]
+    show(Text(f"the same text: {tally}; {times:.1f} times as fast with the cache", style="green"))
+    return True
+
+
+def show_picture(scene: Scene) -> None:
+    """The slots at prefill and at two decode steps, from a real cache."""
+    begin = scene.prompt[: SHOWN - 3]
+    snapshots = watch(scene.model, begin)
+    ids = [*begin, *(one.chosen for one in snapshots)]
+    pieces = {i: scene.tokenizer.decode([i], skip_special=False) for i in ids}
+    if len(begin) < len(scene.prompt):
+        note(f"of the prompt's first {len(begin)} tokens")
+    show("", draw(snapshots, pieces), "")
+    note("[written in this step]; what stands without brackets was there before and is only read.")
+    note("A token enters the cache when it goes through the model, one step after it was chosen.")
+
+
+def show_phases(scene: Scene, fast: Run) -> None:
+    """Time of each phase; the text so far once more as a prompt shows what a long prefill is like."""
+    n = len(scene.prompt)
+    text = [*scene.prompt, *fast.tokens][: scene.model.config.max_positions - 1]
+    start = perf_counter()
+    next(engine.generate(scene.model, text, 1))
+    whole = perf_counter() - start
+    rows = [
+        ["prefill of the prompt", n, *rate(n, fast.seconds[0])],
+        ["prefill of the whole text", len(text), *rate(len(text), whole)],
+    ]
+    if len(fast.tokens) > 1:
+        rows.append(["decode, one by one", len(fast.tokens) - 1, *rate(1, 1 / fast.decode_rate)])
+    table(None, ["phase", "tokens", "ms per token", "tokens/s"], rows)
+    if len(fast.tokens) > 1:
+        device = scene.model.embed.weight.device
+        bound = decode_bound(scene.model, n + len(fast.tokens) // 2, read_bandwidth(device))
+        note(f"decode: {against_bound(fast.decode_rate, bound)}.")
+    note("A prefill reads the weights once for all its tokens; each decode step reads them all for one.")
+
+
+def rate(tokens: int, seconds: float) -> tuple[str, str]:
+    return f"{1000 * seconds / tokens:.2f}", f"{tokens / seconds:,.0f}"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

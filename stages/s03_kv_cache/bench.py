@@ -1,0 +1,287 @@
+"""Stage 03's benchmark: one text without a cache, with it, and by transformers' generate(), on the same weights.
+
+Each side is checked to write the same tokens before the clock runs, and what the timed runs wrote is checked after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from common.cli import add_bench_flags, add_model_flags, number, run, stage_parser
+from common.console import facts, heading, note, table
+from common.equality import Tally
+from common.errors import UserError
+from common.loader import build_model, load_model, resolve_device, resolve_dtype
+from common.measure import Result, against_bound, decode_bound, median, now, read_bandwidth
+from common.shapes import PUBLISHED, published
+from common.tutorial import load_stage
+
+from . import engine
+from .lesson.runs import Run, Twin, check_against, check_steps, generated, stepwise, timed
+
+LENGTHS = (64, 128, 256, 512, 1000)  # tokens in total, the prompt among them
+BETWEEN = (384, 640, 750, 875)  # more of them, for the figure
+PROMPT = 16
+OPENING = (
+    "Once upon a time there lived a poor miller who had three sons and nothing to leave them but his mill."
+)
+CHECKED = 256  # tokens in total that are compared before the clock runs
+WHOLE_UP_TO = 50_000_000  # parameters; a larger model's steps without a cache are sampled on a CPU
+
+
+@dataclass(slots=True)
+class Case:
+    """One model and what is measured with it."""
+
+    name: str  # of the result
+    model: Any
+    prompt: list[int]
+    lengths: tuple[int, ...]
+    sampled: int  # steps without a cache that are run for each doubling of the length; 0: all
+    weights: str  # in words
+    seed: int | None
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return self.lengths[-1]
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.embed.weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.model.embed.weight.dtype
+        return dtype
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = stage_parser(
+        "python -m stages.s03_kv_cache.bench",
+        "Time to write a text without a cache, with it, and by transformers; decode rate and share of its bound.\n"
+        "--model auto: storyteller and GPT-2 124M on a CPU, GPT-2 124M and XL on a GPU.\n"
+        f"These shapes get random weights: {', '.join(PUBLISHED)}.",
+        ["", "--quick", "--model storyteller --repeats 5", "--device cuda"],
+    )
+    add_model_flags(parser, "auto")
+    add_bench_flags(parser, repeats=3)
+    parser.add_argument("--threads", type=number(int, 1), metavar="N", help="of torch (as torch finds best)")
+    parser.add_argument(
+        "--quick", action="store_true", help="short and not recorded, unless --results is given"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = resolve_device(args.device)
+    both = ("gpt2-124m", "gpt2-xl") if device.type == "cuda" else ("storyteller", "gpt2-124m")
+    for name in both if args.model == "auto" else (args.model,):
+        measure(name, device, args)
+    return 0
+
+
+def measure(name: str, device: torch.device, args: argparse.Namespace) -> None:
+    case = prepare(name, device, args)
+    heading(f"{case.name}: {case.weights}, {str(case.dtype).removeprefix('torch.')} on {device}")
+    without = load_stage(2).engine
+    with tempfile.TemporaryDirectory() as folder:
+        twin = Twin(case.model, Path(folder))
+        checked = check(case, without, twin)
+        note(checked)
+        for repeat in range(1 if args.quick else args.repeats):
+            note(f"run {repeat + 1} of {1 if args.quick else args.repeats}")
+            # All lengths once, and the short ones, which a noisy moment could spoil, again with each repeat.
+            run_once(case, without, twin, case.total if repeat == 0 else min(CHECKED, case.total))
+        checked += "; timed runs: " + check_runs(case, twin)
+    result = record(case, checked, args)
+    show_result(result, case.lengths)
+    if args.results or not args.quick:
+        path = result.save(args.results)
+        note(f"recorded in {path}")
+        if args.results is None and device.type == "cpu":
+            from .lesson.figure import draw  # needs matplotlib, which a GPU box may lack
+
+            note(f"drawn in {draw(case.name)}")
+
+
+def prepare(name: str, device: torch.device, args: argparse.Namespace) -> Case:
+    """Raises UserError for a model that cannot be had, or whose window is too small."""
+    dtype = resolve_dtype(args.dtype, device)
+    if name in PUBLISHED:
+        seed, weights = 0, f"the shape of {name} with random weights"
+        model = build_model(published(name), device, dtype, seed)
+        enliven(model)
+        prompt = torch.randint(
+            model.config.vocab_size, (PROMPT,), generator=torch.Generator().manual_seed(seed)
+        )
+        tokens = prompt.tolist()
+    else:
+        seed, weights = None, name
+        model, tokenizer, _ = load_model(name, device, dtype)
+        tokens = tokenizer.encode(OPENING)[:PROMPT]
+    lengths = tuple(n for n in (LENGTHS[:3] if args.quick else LENGTHS) if n <= model.config.max_positions)
+    if not lengths:
+        raise UserError(
+            f"model {name!r} has a window of {model.config.max_positions} tokens, too few to measure"
+        )
+    large = sum(p.numel() for p in model.parameters()) > WHOLE_UP_TO and device.type == "cpu"
+    slug = re.sub(r"[^a-z0-9]+", "-", Path(name).name.lower()).strip("-")
+    result = "s03" if name == "storyteller" else f"s03-{slug}"
+    return Case(result, model, tokens, lengths, 16 if large else 0, weights, seed)
+
+
+@torch.inference_mode()
+def enliven(model: Any) -> None:
+    """With weights as they are initialised a model mostly repeats its input; three times larger, it wanders."""
+    for parameter in model.blocks.parameters():
+        if parameter.dim() > 1:
+            parameter.mul_(3)
+
+
+def check(case: Case, without: ModuleType, twin: Twin) -> str:
+    """Same tokens on all sides, before any is timed -> what was found, in words. Raises AssertionError."""
+    total = min(CHECKED, case.total)
+    theirs = twin.run(case.prompt, total)
+    against = check_against(twin, engine, case.model, case.prompt, total, theirs.tokens)
+    text = [*case.prompt, *generated(engine, case.model, case.prompt, total)]
+    _, steps = stepwise(without, case.model, text, PROMPT, total, every=case.sampled or 8)
+    alone = check_steps(text, steps, case.dtype)
+    found = f"with transformers {against}; with and without a cache {alone}"
+    if case.dtype != torch.float32:
+        found += (
+            " (16 bits: a differing token is a near tie within 4 bfloat16 steps of the best); "
+            + check_exact(case)
+        )
+    return found
+
+
+def check_exact(case: Case) -> str:
+    """The same in float32, where ties are rare: what 16 bits cannot tell apart."""
+    model = copy.deepcopy(case.model).float()
+    with tempfile.TemporaryDirectory() as folder:
+        twin = Twin(model, Path(folder))
+        theirs = twin.run(case.prompt, 128)
+        tally = check_against(twin, engine, model, case.prompt, 128, theirs.tokens)
+    return f"in float32 with transformers {tally}"
+
+
+def run_once(case: Case, without: ModuleType, twin: Twin, uncached_total: int) -> None:
+    """Every side once, one after the other."""
+    gc.collect()
+    cached = timed(PROMPT, generated(engine, case.model, case.prompt, case.total))
+    theirs = twin.run(case.prompt, case.total)
+    text = [*case.prompt, *cached.tokens]
+    uncached, steps = stepwise(without, case.model, text, PROMPT, uncached_total, case.sampled)
+    check_steps(text, steps, case.dtype)
+    for side, one in (("with", cached), ("transformers", theirs), ("without", uncached)):
+        case.runs.setdefault(side, []).append(one)
+
+
+def check_runs(case: Case, twin: Twin) -> str:
+    """That the timed runs wrote the same too, as far as that can be told in their dtype."""
+    first, *others = case.runs["with"]
+    if any(other.tokens != first.tokens for other in others):
+        raise AssertionError("two runs with the cache wrote different tokens")
+    if case.dtype != torch.float32:
+        return f"all {len(first.tokens)} tokens with and without a cache"
+    theirs = case.runs["transformers"][0].tokens
+    against: Tally = check_against(twin, engine, case.model, case.prompt, case.total, theirs)
+    return f"with transformers {against}, and all of them with and without a cache"
+
+
+def record(case: Case, checked: str, args: argparse.Namespace) -> Result:
+    """Every number of the runs, under the keys that claims and articles use."""
+    workload = {"weights": case.weights, "dtype": str(case.dtype).removeprefix("torch."), "prompt_tokens": PROMPT,
+                "total_tokens": list(case.lengths), "batch": 1, "threads": torch.get_num_threads()}  # fmt: skip
+    command = (
+        f"python -m stages.s03_kv_cache.bench --model {args.model}"
+        if args.model != "auto"
+        else ("python -m stages.s03_kv_cache.bench")
+    )
+    result = Result(case.name, 3, command, workload, case.seed, checked, device=str(case.device))
+    record_lengths(case, result)
+    record_rates(case, result)
+    record_cache(case, result)
+    return result
+
+
+def record_lengths(case: Case, result: Result) -> None:
+    """Seconds to write a text of each length, and how many times faster the cache is."""
+    runs = case.runs
+    between = [n for n in BETWEEN if n < case.total]
+    for n in sorted((*case.lengths, *between)):
+        with_cache = [one.until(n) for one in runs["with"]]
+        without = [one.until(n) for one in runs["without"] if len(one.seconds) + PROMPT >= n]
+        sampled = f"{case.sampled} steps for each doubling of the length were run and stand for the others"
+        result.add(f"with_{n}", unit="s", samples=with_cache)
+        result.add(f"without_{n}", unit="s", samples=without, note=sampled if case.sampled else None)
+        result.add(f"transformers_{n}", unit="s", samples=[one.until(n) for one in runs["transformers"]])
+        if n in case.lengths:
+            result.add(f"speedup_{n}", median(without) / median(with_cache), "x")
+            steps = [1000 * one.step(n) for one in runs["without"] if len(one.seconds) + PROMPT >= n]
+            result.add(f"without_step_{n}", unit="ms", samples=steps)
+            result.add(f"with_step_{n}", unit="ms", samples=[1000 * one.step(n) for one in runs["with"]])
+
+
+def record_rates(case: Case, result: Result) -> None:
+    """Decoding beside transformers and beside the bound; prefill of half the text."""
+    ours, theirs = ([one.decode_rate for one in case.runs[side]] for side in ("with", "transformers"))
+    result.add("decode_tokens_per_s", unit="tokens/s", samples=ours)
+    result.add("transformers_decode_tokens_per_s", unit="tokens/s", samples=theirs)
+    result.add("vs_transformers", median(ours) / median(theirs), "x")
+    bandwidth = read_bandwidth(case.device)
+    bound = decode_bound(case.model, (PROMPT + case.total) // 2, bandwidth)
+    result.add("read_bandwidth", bandwidth / 1e9, "GB/s")
+    result.add("decode_bound", bound, "tokens/s", note="at the mean length")
+    result.add("decode_share_of_bound", 100 * median(ours) / bound, "%")
+    half = case.total // 2
+    text = [*case.prompt, *case.runs["with"][0].tokens][:half]
+    seconds = []
+    for _ in range(4):  # the first one warms up
+        start = now(case.device)
+        next(iter(engine.generate(case.model, text, 1)))
+        seconds.append(now(case.device) - start)
+    result.add("prefill_tokens_per_s", unit="tokens/s", samples=[half / one for one in seconds[1:]])
+
+
+def record_cache(case: Case, result: Result) -> None:
+    cache = engine.KVCache(case.model.layers_info, case.total, torch.device("meta"), case.dtype)
+    result.add(f"cache_bytes_{case.total}", cache.nbytes, "bytes")
+    result.add("cache_bytes_per_token", cache.nbytes / case.total, "bytes")
+
+
+def show_result(result: Result, lengths: Sequence[int]) -> None:
+    value = {key: entry["value"] for key, entry in result.values.items()}
+    rows = [
+        [n, *(f"{value[f'{side}_{n}']:.2f} s" for side in ("without", "with", "transformers")), f"{value[f'speedup_{n}']:.1f}x"]
+        for n in lengths
+    ]  # fmt: skip
+    table(None, ["tokens", "without a cache", "with it", "transformers", "speed-up"], rows)
+    ours, theirs = value["decode_tokens_per_s"], value["transformers_decode_tokens_per_s"]
+    facts({
+        "decode": against_bound(ours, value["decode_bound"]),
+        "transformers": f"{theirs:,.0f} tokens/s; ours is {value['vs_transformers']:.2f}x that",
+        "prefill": f"{value['prefill_tokens_per_s']:,.0f} tokens/s",
+        "cache": f"{value['cache_bytes_per_token'] / 1000:,.1f} kB a token",
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,85 @@
+"""The cache drawn: which of its slots hold which token, read from the cache itself after each step.
+
+Memory is filled with NaN before the first step, so that what has been written shows without asking whoever wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.table import Table
+from rich.text import Text
+
+from common.console import make_table, piece
+
+from ..engine.attention import CachedAttention
+from ..engine.generate import forward
+from ..engine.kv_cache import KVCache
+
+SHOWN = 9  # slots, as many as fit a narrow terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The cache after one step."""
+
+    given: list[int]  # token ids that went through the model
+    filled: list[bool]  # of each slot: written, in every layer
+    chosen: int  # the token that the step's logits ask for
+
+
+@torch.inference_mode()
+def watch(model: Any, tokens: Sequence[int], steps: int = 2) -> list[Snapshot]:
+    """Prefill and `steps` decode steps with room for one token more -> the cache after each."""
+    weight = model.embed.weight
+    cache = KVCache(model.layers_info, len(tokens) + steps + 1, weight.device, weight.dtype)
+    for memory in (*cache.k, *cache.v):
+        memory.fill_(torch.nan)
+    attend, given, seen = CachedAttention(cache), list(tokens), []
+    for _ in range(1 + steps):
+        chosen = int(forward(model, given, attend).argmax())
+        seen.append(Snapshot(given, filled(cache), chosen))
+        given = [chosen]
+    return seen
+
+
+def filled(cache: KVCache) -> list[bool]:
+    """Of each slot, whether every layer has both key and value there."""
+    free = torch.zeros(cache.capacity, dtype=torch.bool)
+    for memory in (*cache.k, *cache.v):  # [Hkv, capacity, D]
+        free |= memory.isnan().any(dim=2).any(dim=0).cpu()
+    return [not one for one in free.tolist()]
+
+
+def draw(snapshots: Sequence[Snapshot], pieces: dict[int, str]) -> Table:
+    """A row a step, a column a slot: [new], kept, and . where nothing is yet. pieces: token id -> text."""
+    slots = len(snapshots[0].filled)
+    names = ["step", "model sees", *(f"slot {i}" for i in range(slots)), "chooses"]
+    rows: list[list[object]] = []
+    text: list[int] = []
+    before = [False] * slots
+    for number, one in enumerate(snapshots):
+        text += one.given
+        cells = [
+            cell(one.filled[i], before[i], pieces[text[i]] if i < len(text) else "") for i in range(slots)
+        ]
+        count = len(one.given)
+        sees = f"{count} token{'s' if count > 1 else ''}"
+        chosen = Text(short(pieces[one.chosen]), style="green")
+        rows.append([f"decode {number}" if number else "prefill", sees, *cells, chosen])
+        before = one.filled
+    return make_table(names, rows)
+
+
+def cell(is_filled: bool, was_filled: bool, token: str) -> Text:
+    if not is_filled:
+        return Text(".", style="bright_black")
+    return Text(short(token)) if was_filled else Text(f"[{short(token)}]", style="bold cyan")
+
+
+def short(token: str, width: int = 8) -> str:
+    shown = piece(token)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
