@@ -230,7 +230,7 @@ def test_shared_prefix_may_be_skipped_and_a_preempted_text_restart() -> None:
 def test_padding_belongs_to_nobody_and_a_wrong_position_still_to_its_request() -> None:
     book = ledger(A=[1, 2], B=[3, 4, 5])
     shares = book.whose([1, 2, 96, 3, 4, 5], [0, 1, 2, 0, 1, 2])
-    assert shares == [("A", 0, 2), ("?", 2, 3), ("B", 3, 6)]
+    assert shares == [("A", 0, 2), ("pad", 2, 3), ("B", 3, 6)]
     book.extend("B", [8])
     assert book.whose([8], [4]) == [("B", 0, 1)]
 
@@ -339,7 +339,14 @@ def test_batch_takes_one_line_a_request_and_one_number_a_step() -> None:
     rows = [line for line in lines if line[6:7] in "AB" and len(line) > 60]
     assert [row.split()[0] for row in rows] == ["1", "B"]
     assert [row.endswith("5.00 MB") for row in rows] == [True, False]
-    assert lines[-1].startswith("1 steps, 3 tokens through the model for 2 new ones")
+    assert lines[-1].startswith("1 step, 3 tokens through the model for 2 new ones")
+
+
+def test_padding_is_counted_as_waste() -> None:
+    steps = [Step([Part("A", [4, 5], [0, 1], out=[7]), Part("pad", [0, 0, 0], [2, 3, 4])])]
+    assert show.sums(steps).startswith(
+        "1 step, 5 tokens through the model (3 of them padding) for 1 new ones"
+    )
 
 
 def test_two_traces_stand_side_by_side_within_the_width() -> None:

@@ -6,7 +6,7 @@ the list is recognised by what the text has at those positions.
 
 from __future__ import annotations
 
-UNKNOWN = "?"  # tokens that belong to nobody's text: padding, or a mistake
+UNKNOWN = "pad"  # tokens that are in nobody's text: padding, or a mistake that looks like it
 
 
 class Ledger:

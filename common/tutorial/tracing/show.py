@@ -8,6 +8,7 @@ from typing import Any
 
 from common.console import piece
 
+from .ledger import UNKNOWN
 from .places import Place
 from .recorder import Part, Step
 from .scenario import Scenario
@@ -70,12 +71,13 @@ def trace_text(title: str, scenario: Scenario, steps: Sequence[Step]) -> str:
 
 
 def sums(steps: Sequence[Step]) -> str:
-    computed = sum(len(part.tokens) for step in steps for part in step.parts)
-    new = sum(len(part.out) for step in steps for part in step.parts)
+    parts = [part for step in steps for part in step.parts]
+    computed, new = sum(len(part.tokens) for part in parts), sum(len(part.out) for part in parts)
+    waste = sum(len(part.tokens) for part in parts if part.request == UNKNOWN)
+    padding = f" ({waste} of them padding)" if waste else ""
     read = megabytes(sum(step.weight_bytes for step in steps))
-    return (
-        f"{len(steps)} steps, {computed} tokens through the model for {new} new ones, {read} of weights read"
-    )
+    count = f"{len(steps)} step{'s' if len(steps) != 1 else ''}"
+    return f"{count}, {computed} tokens through the model{padding} for {new} new ones, {read} of weights read"
 
 
 def side_by_side(left: tuple[str, Sequence[Step]], right: tuple[str, Sequence[Step]]) -> str:
