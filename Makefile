@@ -93,8 +93,8 @@ ifneq ($(VENV),none)
 	exit 2; }
 endif
 
-clean: ## clean|remove the environment and the caches
-	rm -rf "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## clean|remove .venv and the caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help: ## help|this list
 	@awk -F'## |\\|' '/^##@/ { sub(/^##@ /, ""); printf "\n%s\n", $$0 } \
