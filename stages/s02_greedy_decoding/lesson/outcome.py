@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from ..engine import Token
+if TYPE_CHECKING:  # timed is whatever a token loop yields
+    from ..engine import Token
 
 
 @dataclass(slots=True)

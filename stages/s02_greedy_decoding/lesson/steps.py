@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from torch import Tensor
@@ -10,8 +11,10 @@ from torch import Tensor
 from common.console import Candidate, candidates, piece, show, table
 from common.tokenizer import Tokenizer
 
-from ..engine import Token
 from .outcome import Outcome
+
+if TYPE_CHECKING:  # shown and timed is whatever a token loop yields
+    from ..engine import Token
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
