@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -85,15 +86,27 @@ def logits_without_cache(model, tokens):
     return model.logits(hidden[-1:])[0]
 
 
+@contextmanager
+def rows_seen(model):
+    """How many tokens each call of the model got."""
+    rows: list[int] = []
+    handle = model.embed.register_forward_hook(lambda module, inputs, out: rows.append(len(out)))
+    try:
+        yield rows
+    finally:
+        handle.remove()
+
+
 def assert_same_text(model, prompt, count):
-    """Tokens and logits of every step, against the engine that has no cache."""
-    ours = list(engine.generate(model, prompt, count))
+    """Tokens and logits of every step, against the engine that has no cache; and each token went through once."""
+    with rows_seen(model) as rows:
+        ours = list(engine.generate(model, prompt, count))
+    assert sum(rows) == len(prompt) + count - 1
     theirs = list(load_stage(2).engine.generate(model, prompt, count))
     assert [one.id for one in ours] == [one.id for one in theirs]
     assert ours[-1].finish_reason == theirs[-1].finish_reason
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one.logits, other.logits, atol=1e-3, rtol=1e-4)
-    assert isinstance(engine.KVCache, type)  # the promise is about this engine's cache
 
 
 # The same text
@@ -110,13 +123,9 @@ def test_cached_text_equals_uncached_up_to_the_window(model, prompt):
 
 
 def test_each_decode_step_sees_exactly_one_token(model):
-    seen = []
-    handle = model.embed.register_forward_hook(lambda module, inputs, out: seen.append(len(out)))
-    try:
+    with rows_seen(model) as rows:
         list(engine.generate(model, some_tokens(9), 5))
-    finally:
-        handle.remove()
-    assert seen == [9, 1, 1, 1, 1]
+    assert rows == [9, 1, 1, 1, 1]
 
 
 @settings(max_examples=25, deadline=None)
@@ -190,6 +199,7 @@ class CacheMachine(RuleBasedStateMachine):
             got_k, got_v = self.cache.write(layer.index, start, k, -k)
             assert torch.equal(got_k, self.numbers(layer, self.expected).transpose(0, 1))
             assert torch.equal(got_v, -got_k)
+            assert got_k.data_ptr() == self.cache.k[layer.index].data_ptr()  # no copy of the past
 
     @rule(share=st.floats(0, 1))
     def truncate(self, share):
