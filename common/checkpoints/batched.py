@@ -91,7 +91,7 @@ def generate(
     filled = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
     first = torch.tensor([longest - len(prompt) for prompt in prompts], device=device)
     attend = BatchAttend(len(prompts), first if bool(first.any()) else None, keep=True)
-    noise = torch.Generator().manual_seed(seed)  # on the CPU: the same text on every machine
+    noise = torch.Generator(device).manual_seed(seed)
     ends = torch.tensor(list(eos), device=device)
     done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     tokens, drawn = filled, []
@@ -110,7 +110,7 @@ def draw(logits: Tensor, temperature: float, noise: torch.Generator) -> Tensor:
     """logits [B, V] -> tokens [B]: the likeliest, or with Gumbel noise a fair draw."""
     if temperature == 0:
         return logits.argmax(dim=-1)
-    uniform = torch.rand(logits.shape, generator=noise).clamp(min=1e-20).to(logits.device)
+    uniform = torch.rand(logits.shape, generator=noise, device=logits.device).clamp(min=1e-20)
     return (logits / temperature - (-uniform.log()).log()).argmax(dim=-1)
 
 

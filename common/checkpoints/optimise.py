@@ -24,7 +24,7 @@ from .batched import run
 from .shapes import Recipe
 from .text import IGNORE
 
-WARM_UP = 100  # steps
+WARM_UP = 100  # steps, or a tenth of all if there are few
 
 
 class Source(Protocol):
@@ -97,6 +97,7 @@ def next_token_loss(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
 def optimise(model: Any, source: Source, loss_of: Loss, phase: Phase) -> int:
     """Trains until the steps or the time are used up; returns the number of steps."""
     optimizer = adamw(model, phase.lr)
+    warm_up = min(WARM_UP, phase.steps // 10 + 1)
     model.train()
     start, spent, step, loss = time.monotonic(), 0.0, 0, torch.zeros(())
     while spent < 1:
@@ -105,7 +106,7 @@ def optimise(model: Any, source: Source, loss_of: Loss, phase: Phase) -> int:
         clock = (time.monotonic() - start) / max(phase.until - start, 1e-9) if step >= 3 else 0.0
         spent = max(step / phase.steps, min(clock, 1.0))
         for group in optimizer.param_groups:
-            group["lr"] = phase.lr * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * spent))
+            group["lr"] = phase.lr * min(1, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * spent))
         if step % 250 == 0 or spent >= 1:
             report(phase, step, spent, loss)
         if spent < 1:
