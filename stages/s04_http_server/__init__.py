@@ -1,0 +1,1 @@
+"""Stage 04, HTTP server: the engine as a service that speaks OpenAI's protocol and streams."""

@@ -1,0 +1,279 @@
+"""The demo of stage 04: a live server, asked by curl and by OpenAI's client; what goes over the wire; a hang-up."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import inspect
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from common.cli import (
+    DEFAULT_PROMPT,
+    add_max_tokens,
+    add_model_flags,
+    choice,
+    number,
+    run,
+    stage_parser,
+)
+from common.console import heading, note, panel, show, table, write
+from common.errors import UserError
+from common.loader import find_checkpoint, load_config
+from common.tokenizer import Tokenizer
+
+from .lesson import hangup, openai_client
+from .lesson.process import LiveServer, server_flags
+from .lesson.wire import Arrivals, Call, curl, payload, text_of
+
+MESSAGE = "Tell me a story about a fox."
+LONG = 300  # tokens of the answer that stands in the way of another
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Whom we ask, and what."""
+
+    server: LiveServer
+    prompt: str
+    message: str
+    max_tokens: int
+    room: int  # tokens that fit behind the prompt
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def model(self) -> str:
+        return self.server.model
+
+    def completion(self, **more: object) -> dict[str, object]:
+        return {"model": self.model, "prompt": self.prompt, **more}
+
+    def chat(self, **more: object) -> dict[str, object]:
+        messages = [{"role": "user", "content": self.message}]
+        return {"model": self.model, "messages": messages, **more}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = stage_parser(
+        "python -m stages.s04_http_server",
+        "A live server on a free port: asked by curl and by OpenAI's client, hung up on, and stopped.",
+        ['--prompt "The old king"', "--only wire --max-tokens 5", "--keep --port 8000"],
+    )
+    add_model_flags(parser)
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT, metavar="TEXT", help="to continue (%(default)r)")
+    parser.add_argument("--message", default=MESSAGE, metavar="TEXT", help="to answer (%(default)r)")
+    add_max_tokens(parser, 40)
+    parser.add_argument(
+        "--only",
+        action="append",
+        type=choice(*PARTS),
+        metavar="PART",
+        help=f"one of {', '.join(PARTS)} (repeatable; all of them)",
+    )
+    parser.add_argument(
+        "--port", type=number(int, 0, 65535), default=0, metavar="N", help="0 for a free one (%(default)s)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the server running until Ctrl-C")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    room = check(args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: the server ends too
+    with LiveServer(server_flags(args.model, args.device, args.dtype), args.port) as server:
+        if args.only:
+            server.wait_ready()
+        else:
+            show_start(server)
+        scene = Scene(server, args.prompt, args.message, args.max_tokens, room)
+        for name, show_part in PARTS.items():
+            if not args.only or name in args.only:
+                show_part(scene)
+        if args.keep:
+            return keep(server)
+        if not args.only:
+            show_stop(server)
+        server.stop()
+    return 0 if server.exit_code == 0 else 1
+
+
+def check(args: argparse.Namespace) -> int:
+    """Tokens that fit behind the prompt. Raises UserError for what the server would refuse, before one is started."""
+    folder = find_checkpoint(args.model)
+    window, tokenizer = load_config(folder).max_positions, Tokenizer.from_folder(folder)
+    prompt = len(tokenizer.encode(args.prompt))
+    chat = len(tokenizer.encode_chat([{"role": "user", "content": args.message}]))
+    if not prompt:
+        raise UserError("--prompt: is empty, give at least one token")
+    for flag, tokens in (("--prompt", prompt), ("--message", chat)):
+        if tokens + args.max_tokens > window:
+            raise UserError(
+                f"{flag}: {tokens} tokens and --max-tokens {args.max_tokens} make {tokens + args.max_tokens}, "
+                f"but the model's window is {window} tokens"
+            )
+    return window - prompt
+
+
+def show_start(server: LiveServer) -> None:
+    heading("A server starts")
+    type_out(" ".join(["python", *server.command[1:]]))
+    write(server.banner, end="\n", style="bright_black")
+    show("")
+    for seconds, state in server.states():
+        write(f"{seconds:7.2f} s  GET /health  ", style="bright_black")
+        write(state, end="\n", style="green" if state.startswith("200") else "yellow")
+    note(
+        "The port is open before the model is loaded: who asks meanwhile is told so, instead of being left waiting."
+    )
+
+
+def show_curl(scene: Scene) -> None:
+    heading("curl: a completion")
+    ask(scene, Call("/health"))
+    arrivals = ask(scene, Call("/v1/completions", scene.completion(max_tokens=scene.max_tokens)))
+    note(f"All of it after {ms(arrivals.first)}; until then, nothing.")
+
+
+def show_chat(scene: Scene) -> None:
+    heading("curl: a chat, streamed")
+    call = Call("/v1/chat/completions", scene.chat(max_tokens=scene.max_tokens, stream=True))
+    type_out(call.typed(scene.url))
+    texts: list[float] = []
+
+    def on_line(seconds: float, line: str) -> None:
+        text = text_of(payload(line) or {"choices": []})
+        if text:
+            texts.append(seconds)
+            write(text)
+
+    arrivals = curl(call, scene.url, on_line)
+    write(end="\n")
+    if texts:
+        note(
+            f"(only the text of the chunks is shown.) First text after {ms(texts[0])}, the end after "
+            f"{ms(arrivals.last)}: a reader starts {arrivals.last / texts[0]:.0f}x sooner."
+        )
+
+
+def show_openai(scene: Scene) -> None:
+    heading("OpenAI's own client")
+    if importlib.util.find_spec("openai") is None:
+        return note("the openai package is not installed here, so this part is left out: pip install openai")
+    import openai
+
+    panel(inspect.getsource(openai_client.ask).rstrip(), f"openai {openai.__version__}")
+    start, first = time.perf_counter(), 0.0
+    for text in openai_client.ask(scene.url, scene.model, scene.message, scene.max_tokens):
+        first = first or (time.perf_counter() - start if text else 0.0)
+        write(text)
+    write(end="\n")
+    return note(
+        f"First text after {ms(first)} (the client's own start included), the end after {ms(time.perf_counter() - start)}."
+    )
+
+
+def show_wire(scene: Scene) -> None:
+    heading("What went over the wire")
+    options = {"include_usage": True}
+    body = scene.chat(max_tokens=min(3, scene.max_tokens), stream=True, stream_options=options)
+    arrivals = ask(scene, Call("/v1/chat/completions", body), timed=True)
+    chunks = [chunk for _, line in arrivals.lines if (chunk := payload(line))]
+    text = "".join(map(text_of, chunks))
+    sent = sum(len(line.encode()) + 1 for _, line in arrivals.lines)
+    note(
+        f"{len(chunks)} chunks, each a `data:` line and an empty one, then [DONE]: {sent:,} bytes for "
+        f"{len(text.encode())} bytes of text."
+    )
+
+
+def show_hang_up(scene: Scene) -> None:
+    heading("A hang-up frees the engine")
+    length = min(LONG, scene.room)
+    waits = hangup.compare(scene.url, scene.completion(max_tokens=length, ignore_eos=True))
+    rows = [
+        ["reads on to the end", ms(waits.behind_a_reader)],
+        [f"hangs up after {hangup.BEFORE} chunks", ms(waits.behind_a_hang_up)],
+    ]
+    table(
+        f"A one-token request behind a stream of {length} tokens",
+        ["the first client", "the second one's answer came after"],
+        rows,
+    )
+    note("One request at a time: the second waits for the first. Nobody is left to read, so nobody computes.")
+
+
+def show_errors(scene: Scene) -> None:
+    heading("Three mistakes")
+    for body in (
+        scene.completion() | {"model": "gpt-5"},
+        scene.completion(temperature=0.7),
+        scene.completion(max_tokens=scene.room + 1),
+    ):
+        ask(scene, Call("/v1/completions", body, status=True))
+    note(
+        "OpenAI's shape: `message` says what is possible, `param` names the field. A client shows it as its own exception."
+    )
+
+
+def show_stop(server: LiveServer) -> None:
+    heading("Ctrl-C")
+    seconds = server.stop()
+    note(f"The server stopped in {ms(seconds)}, exit code {server.exit_code}.")
+
+
+PARTS: dict[str, Callable[[Scene], None]] = {
+    "curl": show_curl,
+    "chat": show_chat,
+    "openai": show_openai,
+    "wire": show_wire,
+    "hang-up": show_hang_up,
+    "errors": show_errors,
+}
+
+
+def keep(server: LiveServer) -> int:
+    """Serves until Ctrl-C, which is how this ends well."""
+    heading("Serving")
+    write(server.banner, end="\n")
+    try:
+        return server.process.wait()
+    except KeyboardInterrupt:
+        server.stop()
+        write(end="\n")
+        return server.exit_code or 0
+
+
+def ask(scene: Scene, call: Call, timed: bool = False) -> Arrivals:
+    """Shows a command and what it prints, as it prints it; `timed` puts the moment before each line."""
+    type_out(call.typed(scene.url))
+    arrivals = curl(call, scene.url, lambda seconds, line: show_line(seconds, line, timed))
+    if not timed:
+        note(f"-> {ms(arrivals.last)}")
+    show("")
+    return arrivals
+
+
+def show_line(seconds: float, line: str, timed: bool) -> None:
+    if timed and line:
+        write(f"{ms(seconds):>9}  ", style="bright_black")
+    write(line, end="\n")
+
+
+def type_out(command: str) -> None:
+    write("$ ", style="bright_black")
+    write(command, end="\n", style="bold cyan")
+
+
+def ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.1f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
