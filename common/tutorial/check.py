@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -68,18 +66,11 @@ def show_exercises(found: Iterable[Outcome]) -> None:
 
 
 def show_trace(stage: Stage, folder: Path) -> None:
-    """Where the attempt leaves the worked example, if it can be run: "step 3, request B: position 5, expected 4"."""
-    from common.tutorial.trace import check_trace  # needs torch
+    """Where the attempt leaves the worked example: "step 3, request B: position 5, expected 4"."""
+    from common.tutorial.trace import check_attempt  # needs torch
 
-    sys.path.insert(0, str(folder.parent))
-    try:
-        engine = importlib.import_module(f"{folder.name}.engine")
-    except Exception:  # whatever the learner's file does: the tests above have named it
-        return
-    finally:
-        sys.path.remove(str(folder.parent))
-    if deviation := check_trace(stage.number, engine):
-        show(Text.assemble(("  the worked example: ", "bold"), deviation))
+    if deviation := check_attempt(stage.number, folder):
+        show(Text.assemble(("  the worked example, ", "bold"), deviation))
 
 
 def main(argv: list[str]) -> int:

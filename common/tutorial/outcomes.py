@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 __all__ = ["Outcome", "run_tests"]
 
@@ -43,22 +46,39 @@ def run_tests(
     cwd: Path,
     only: Mapping[Path, Iterable[str]] | None = None,
     env: Mapping[str, str] | None = None,
+    collect_only: bool = False,
+    limit: int = 120,
 ) -> list[Outcome]:
     """Outcomes of the tests in `paths`, in the order of collection.
 
     only: path -> names of test functions; other tests of that file are not run.
     env: added to the environment of the process.
+    collect_only: run nothing; a test that can be collected counts as passed.
+    limit: seconds after which a test has failed: an unfinished engine may wait for ever.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "outcomes.jsonl"
         report.touch()
+        paths = list(paths)
+        if not paths:
+            return []
         wanted = {str(path.resolve()): list(names) for path, names in (only or {}).items()}
+        settings = {
+            REPORT: str(report),
+            f"{REPORT}_ONLY": json.dumps(wanted),
+            f"{REPORT}_LIMIT": str(limit),
+        }
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *OPTIONS, *map(str, paths)],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                *OPTIONS,
+                *(["--collect-only"] if collect_only else []),
+                *map(str, paths),
+            ],
             cwd=cwd,
-            env=_environment()
-            | {REPORT: str(report), f"{REPORT}_ONLY": json.dumps(wanted)}
-            | dict(env or {}),
+            env=_environment() | settings | dict(env or {}),
             capture_output=True,
             text=True,
             check=False,
@@ -109,6 +129,28 @@ def pytest_configure(config: Any) -> None:
 
 def pytest_collection_finish(session: Any) -> None:
     _PLACES.update({item.nodeid: (str(item.path.resolve()), _name(item)) for item in session.items})
+    if session.config.option.collectonly:
+        for path, name in _PLACES.values():
+            _write(Outcome(path, name, name, passed=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: Any) -> Iterator[None]:
+    """Stop a test that takes too long, where the system has alarms."""
+    limit = int(os.environ.get(f"{REPORT}_LIMIT", "0"))
+    if not limit or not hasattr(signal, "SIGALRM"):
+        return (yield)
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not done after {limit} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(limit)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def pytest_collectreport(report: Any) -> None:
