@@ -75,7 +75,7 @@ articles: setup ## articles|fill in every code block, output and number of the a
 	@$(RUN) articles
 history: setup ## history|export the stages as a linear git repository
 	@$(RUN) history
-new-stage: setup ## new-stage|start the next stage as a copy of the last (ARGS='slug_of_it')
+new-stage: setup ## new-stage|start the next stage as a copy of the last (ARGS='slug --title .. --question .. --idea ..')
 	@$(RUN) new-stage
 
 ##@ Setting up (VENV=none PYTHON=... uses an interpreter as it is; TORCH_INDEX=... picks PyTorch's builds)

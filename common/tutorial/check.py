@@ -9,6 +9,7 @@ from rich.text import Text
 
 from common.cli import Parser
 from common.console import heading, note, show
+from common.errors import UserError
 from common.tutorial.attempt import find_attempt, promise
 from common.tutorial.chain import ROOT, Stage, find_stage
 from common.tutorial.outcomes import Outcome, run_tests
@@ -28,14 +29,28 @@ def verdicts(found: Iterable[Outcome]) -> dict[str, Outcome]:
     return by_name
 
 
-def show_promises(stage: Stage, found: dict[str, Outcome]) -> int:
-    """One line a promise, the stage's own first; returns how many are not kept."""
-    broken = found.pop("", None)
+def show_promises(stage: Stage, found: dict[str, Outcome], root: Path) -> int:
+    """One line a test, the stage's promises first; returns how many are not kept.
+
+    A message is said once: an engine without its first class fails twenty tests in the same way.
+    """
+    said: set[str] = set()
+
+    def say(outcome: Outcome | None) -> None:
+        message = outcome.message.replace(f"{root}/", "") if outcome else ""
+        if message and message not in said:
+            said.add(message)
+            show(Text("\n".join(f"      {line}" for line in message.splitlines()), style="bright_black"))
+
+    if broken := found.pop("", None):
+        show(Text("  test_stage.py cannot be imported yet:", style="bold red"))
+        say(broken)
     red = 0
-    if broken:
-        show(Text("test_stage.py cannot be imported yet:", style="bold red"), _quoted(broken.message))
-    for name in dict.fromkeys([*stage.manifest.proves, *found]):
+    promises = stage.manifest.proves
+    for place, name in enumerate(dict.fromkeys([*promises, *found])):
         outcome = found.get(name)
+        if place == len(promises):
+            show(Text("  also tested:", style="bright_black"))
         if outcome and outcome.skipped:
             show(Text.assemble(("  - ", "yellow"), promise(name), (" (skipped here)", "bright_black")))
         elif outcome and outcome.passed:
@@ -43,13 +58,8 @@ def show_promises(stage: Stage, found: dict[str, Outcome]) -> int:
         else:
             red += 1
             show(Text.assemble(("  ✗ ", "bold red"), promise(name)))
-            if outcome:
-                show(_quoted(outcome.message))
+            say(outcome)
     return red
-
-
-def _quoted(message: str) -> Text:
-    return Text("\n".join(f"      {line}" for line in message.splitlines()), style="bright_black")
 
 
 def show_exercises(found: Iterable[Outcome]) -> None:
@@ -69,7 +79,12 @@ def show_trace(stage: Stage, folder: Path) -> None:
     """Where the attempt leaves the worked example: "step 3, request B: position 5, expected 4"."""
     from common.tutorial.trace import check_attempt  # needs torch
 
-    if deviation := check_attempt(stage.number, folder):
+    try:
+        deviation = check_attempt(stage.number, folder)
+    except UserError as error:  # our own side cannot run, for want of the checkpoint
+        note(f"The worked example cannot be traced here: {error}")
+        return
+    if deviation:
         show(Text.assemble(("  the worked example, ", "bold"), deviation))
 
 
@@ -84,7 +99,7 @@ def main(argv: list[str]) -> int:
     exercises = sorted((folder / "exercises").glob("test_*.py"))
     found = run_tests([*tests, *exercises], cwd=args.root)
     heading(f"{stage.nn} {stage.title}: your engine")
-    red = show_promises(stage, verdicts(o for o in found if Path(o.path).name == "test_stage.py"))
+    red = show_promises(stage, verdicts(o for o in found if Path(o.path).name == "test_stage.py"), args.root)
     show_exercises(o for o in found if Path(o.path).name != "test_stage.py")
     for path in tests:
         if path.read_bytes() != (stage.folder / path.name).read_bytes():
