@@ -1,0 +1,114 @@
+"""One text by four ways: the bare loop, the engine's facade, and HTTP with and without streaming. When each token came.
+
+The first two run in this process, the others in the server's: the same weights, the same number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+import httpx
+
+from .. import engine as own
+from .wire import payload, text_of
+
+NAMES = ("loop", "engine", "stream", "whole")
+
+
+@dataclass(slots=True)
+class Trial:
+    """One text. `seconds` has the time of each token, of each chunk with text, or of the whole answer."""
+
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)  # empty over HTTP, which sends text
+    count: int = 0  # tokens, as the side reports them
+    seconds: list[float] = field(default_factory=list)
+    received: int = 0  # bytes of the answer's body
+
+    @property
+    def total(self) -> float:
+        return self.seconds[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The same request for each way. All are greedy and go on after an end token."""
+
+    bare: ModuleType  # the engine whose loop has no server around it
+    engine: Any
+    client: httpx.Client
+    model: str  # as HTTP requests name it
+
+    def run(self, name: str, prompt: Sequence[int], count: int) -> Trial:
+        way: Callable[[list[int], int], Trial] = getattr(self, f"_{name}")
+        return way(list(prompt), count)
+
+    def _loop(self, prompt: list[int], count: int) -> Trial:
+        trial, start = Trial(), perf_counter()
+        for token in self.bare.generate(self.engine.model, prompt, count, tokenizer=self.engine.tokenizer):
+            trial.seconds.append(perf_counter() - start)
+            trial.tokens.append(token.id)
+            trial.text += token.text
+        trial.count = len(trial.tokens)
+        return trial
+
+    def _engine(self, prompt: list[int], count: int) -> Trial:
+        trial, start = Trial(), perf_counter()
+        for output in self.engine.stream(prompt, own.SamplingParams(count, ignore_eos=True)):
+            trial.seconds.append(perf_counter() - start)
+            trial.tokens += output.tokens
+            trial.text += output.text
+        trial.count = len(trial.tokens)
+        return trial
+
+    def _stream(self, prompt: list[int], count: int) -> Trial:
+        trial, body = Trial(), self.body(prompt, count)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        start = perf_counter()
+        with self.client.stream("POST", "/v1/completions", json=body) as answer:
+            refused(answer)
+            for line in answer.iter_lines():
+                at = perf_counter() - start
+                trial.received += len(line.encode()) + 1
+                chunk = payload(line)
+                if chunk and chunk["choices"]:
+                    trial.seconds.append(at)
+                    trial.text += text_of(chunk)
+                elif chunk:
+                    trial.count = chunk["usage"]["completion_tokens"]
+        return trial
+
+    def _whole(self, prompt: list[int], count: int) -> Trial:
+        start = perf_counter()
+        answer = self.client.post("/v1/completions", json=self.body(prompt, count))
+        refused(answer)
+        body = answer.json()
+        seconds = [perf_counter() - start]
+        text, used = body["choices"][0]["text"], body["usage"]["completion_tokens"]
+        return Trial(text, count=used, seconds=seconds, received=len(answer.content))
+
+    def body(self, prompt: list[int], count: int) -> dict[str, Any]:
+        return {"model": self.model, "prompt": prompt, "max_tokens": count, "ignore_eos": True}
+
+
+def refused(answer: httpx.Response) -> None:
+    """Raises httpx.HTTPStatusError with the server's words."""
+    if answer.is_error:
+        answer.read()
+        message = json.loads(answer.text)["error"]["message"]
+        raise httpx.HTTPStatusError(message, request=answer.request, response=answer)
+
+
+def check(trials: dict[str, Trial], count: int) -> None:
+    """All ways gave the same text. Raises AssertionError naming the first that did not."""
+    reference = trials["loop"]
+    for name, trial in trials.items():
+        if trial.text != reference.text or trial.count != count:
+            raise AssertionError(f"{name}: {trial.count} tokens {trial.text!r}, the loop {reference.text!r}")
+        if trial.tokens and trial.tokens != reference.tokens:
+            raise AssertionError(f"{name}: other tokens than the loop's")
