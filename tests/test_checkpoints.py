@@ -194,6 +194,7 @@ def test_sentences_end_outside_of_speech_and_not_at_mr():
     ends = list(dialogues.sentence_ends("Mr. Fox said, \"Stop. Go.\" Then he went. 'Oh! No,' she said."))
     assert [x for x in ends if x <= 25] == [25]
     assert len(ends) == 3
+    assert list(dialogues.sentence_ends('"Go!" said he. And she went.')) == [14, 28], "he is still speaking"
 
 
 def test_only_the_assistants_words_are_learned(tokenizer):

@@ -25,7 +25,7 @@ OPENING = re.compile(
     r"""["']?(Once|There (was|were|lived|once)|Long|In (the|a|an|old)|One|An? [A-Z]|Many|At one|Far)"""
 )
 MARK = re.compile(
-    r"""(?P<paragraph>\n\n)|(?P<end>(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)[.!?]["']?(?=\s|$))|(?P<double>")
+    r"""(?P<paragraph>\n\n)|(?P<end>(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)[.!?]["']?(?=\s+[^a-z\s]|\s*$))|(?P<double>")
     |(?P<open>(?<![^\s\-("])'(?=\w))|(?P<close>(?<=[\w.,!?])'(?=[\s\-)]|$))""",
     re.VERBOSE,
 )

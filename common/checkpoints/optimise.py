@@ -107,7 +107,7 @@ def optimise(model: Any, source: Source, loss_of: Loss, phase: Phase) -> int:
         spent = max(step / phase.steps, min(clock, 1.0))
         for group in optimizer.param_groups:
             group["lr"] = phase.lr * min(1, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * spent))
-        if step % 250 == 0 or spent >= 1:
+        if step and (step % 250 == 0 or spent >= 1):
             report(phase, step, spent, loss)
         if spent < 1:
             loss = one_step(model, optimizer, loss_of, source.take(phase.rows), first=step == 0)
@@ -148,5 +148,5 @@ def one_step(
 
 
 def report(phase: Phase, step: int, spent: float, loss: Tensor) -> None:
-    checked = f"  {phase.check()}" if phase.check and (step % 1000 == 0 or spent >= 1) and step else ""
+    checked = f"  {phase.check()}" if phase.check and (step % 1000 == 0 or spent >= 1) else ""
     print(f"  {phase.name:6} step {step:5}  {spent:4.0%}  loss {float(loss):.3f}{checked}", flush=True)

@@ -96,7 +96,9 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:
     """Token ids of each text, with all cores."""
     for at in range(0, len(texts), 1000):
-        for encoding in tokenizer.backend.encode_batch(list(texts[at : at + 1000]), add_special_tokens=False):
+        for encoding in tokenizer.backend.encode_batch_fast(
+            list(texts[at : at + 1000]), add_special_tokens=False
+        ):
             yield encoding.ids
 
 
