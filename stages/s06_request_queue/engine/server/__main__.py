@@ -87,8 +87,6 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio sets this only on sockets it makes itself. Without it small writes wait for the client's delayed
     # acknowledgement: 40 ms before a first token.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Without it headers and body, written one after the other, are 40 ms apart: Nagle waits for a delayed ACK.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
     sock.setblocking(False)
     return sock
 
