@@ -53,6 +53,7 @@ class Case:
     weights: str  # in words
     seed: int | None
     runs: dict[str, list[Run]] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)  # of timed steps without a cache, against the text with it
 
     @property
     def total(self) -> int:
@@ -194,37 +195,46 @@ def run_once(case: Case, without: ModuleType, twin: Twin, uncached_total: int) -
     theirs = twin.run(case.prompt, case.total)
     text = [*case.prompt, *cached.tokens]
     uncached, steps = stepwise(without, case.model, text, PROMPT, uncached_total, case.sampled)
-    check_steps(text, steps, case.dtype)
+    check_steps(text, steps, case.dtype, case.tally)
     for side, one in (("with", cached), ("transformers", theirs), ("without", uncached)):
         case.runs.setdefault(side, []).append(one)
 
 
 def check_runs(case: Case, twin: Twin) -> str:
-    """That the timed runs wrote the same too, as far as that can be told in their dtype."""
+    """That the timed runs wrote the same too. 16 bits are compared with transformers before timing only."""
     first, *others = case.runs["with"]
     if any(other.tokens != first.tokens for other in others):
         raise AssertionError("two runs with the cache wrote different tokens")
-    if case.dtype != torch.float32:
-        return f"all {len(first.tokens)} tokens with and without a cache"
-    theirs = case.runs["transformers"][0].tokens
-    against: Tally = check_against(twin, engine, case.model, case.prompt, case.total, theirs)
-    return f"with transformers {against}, and all of them with and without a cache"
+    found = f"with and without a cache {case.tally}"
+    if case.dtype == torch.float32:
+        theirs = case.runs["transformers"][0].tokens
+        against = check_against(twin, engine, case.model, case.prompt, case.total, theirs)
+        found = f"with transformers {against}; {found}"
+    return found
 
 
 def record(case: Case, checked: str, args: argparse.Namespace) -> Result:
     """Every number of the runs, under the keys that claims and articles use."""
     workload = {"weights": case.weights, "dtype": str(case.dtype).removeprefix("torch."), "prompt_tokens": PROMPT,
                 "total_tokens": list(case.lengths), "batch": 1, "threads": torch.get_num_threads()}  # fmt: skip
-    command = (
-        f"python -m stages.s03_kv_cache.bench --model {args.model}"
-        if args.model != "auto"
-        else ("python -m stages.s03_kv_cache.bench")
-    )
+    command = repeat_command(args)
     result = Result(case.name, 3, command, workload, case.seed, checked, device=str(case.device))
     record_lengths(case, result)
     record_rates(case, result)
     record_cache(case, result)
     return result
+
+
+def repeat_command(args: argparse.Namespace) -> str:
+    """What was typed, for the result file; where it was written to does not matter."""
+    given = parse([])
+    flags = [
+        (name, value)
+        for name, value in vars(args).items()
+        if value != vars(given)[name] and name != "results"
+    ]
+    words = [f"--{name}" if value is True else f"--{name} {value}" for name, value in flags]
+    return " ".join(("python -m stages.s03_kv_cache.bench", *words))
 
 
 def record_lengths(case: Case, result: Result) -> None:

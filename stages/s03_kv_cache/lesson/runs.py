@@ -155,12 +155,15 @@ def check_against(
     )
 
 
-def check_steps(text: Sequence[int], steps: Sequence[tuple[int, Any]], dtype: torch.dtype) -> Tally:
+def check_steps(
+    text: Sequence[int], steps: Sequence[tuple[int, Any]], dtype: torch.dtype, tally: Tally | None = None
+) -> Tally:
     """The text against what single steps over its beginnings chose. Raises AssertionError where one differs."""
     ours = [text[at] for at, _ in steps]
     return assert_same_tokens(
         lambda behind: ours[len(behind) :],
         [step.id for _, step in steps],
         lambda i: steps[i][1].logits.float(),
+        tally=tally,
         **rule(dtype),
     )
