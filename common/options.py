@@ -89,7 +89,10 @@ def read_options(cls: type[T], given: Mapping[str, Any], environ: Mapping[str, s
 
 
 def _flag(name: str, kind: type, optional: bool, text: str) -> Any:
-    return parse(name, text, kind, optional)
+    try:
+        return parse(name, text, kind, optional)
+    except UserError as e:  # argparse would replace the message of any other ValueError by its own
+        raise argparse.ArgumentTypeError(str(e)) from None
 
 
 def parse(name: str, text: str, kind: type, optional: bool) -> Any:
