@@ -83,7 +83,9 @@ class Tokenizer:
             raise UserError(
                 f"text: character {error.start} is a lone surrogate ({text[error.start]!r}), not valid Unicode"
             ) from error
-        return list(self.backend.encode(text, add_special_tokens=special).ids)
+        # Of the encoding calls only this one lets go of the interpreter lock: a long text must not stop a whole server.
+        (encoding,) = self.backend.encode_batch_fast([text], add_special_tokens=special)
+        return list(encoding.ids)
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of `ids`, byte for byte what was encoded; ids without a token are left out."""
