@@ -156,6 +156,9 @@ class Engine:
         eos_ids = () if params.ignore_eos else self.model_config.eos_token_ids
         try:
             with self.lock:
+                if request_id not in self.active:  # aborted while it waited: not worth a prefill
+                    yield Output(request_id, [], "", "abort")
+                    return
                 for token in generate(
                     self.model,
                     tokens,
