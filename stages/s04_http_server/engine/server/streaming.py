@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -30,13 +31,11 @@ class Outputs:
         self.loop = asyncio.get_running_loop()
         self.queue: asyncio.Queue[tuple[int, Output | BaseException]] = asyncio.Queue()
 
-    async def open(self, prompt: Prompt, params: SamplingParams, request_id: str) -> None:
+    def open(self, prompt: Prompt, params: SamplingParams, request_id: str) -> None:
         """Starts one more choice. Raises what `engine.stream` raises for a request that can never be served."""
         choice = len(self.ids)
+        outputs = self.engine.stream(prompt, params, request_id)
         self.ids.append(request_id)
-        outputs = await self.loop.run_in_executor(
-            self.threads, self.engine.stream, prompt, params, request_id
-        )
 
         def put(item: Output | BaseException) -> None:
             self.loop.call_soon_threadsafe(self.queue.put_nowait, (choice, item))
@@ -63,6 +62,21 @@ class Outputs:
         """Ends what still runs: the client has all, or has gone."""
         for request_id in self.ids:
             self.engine.abort(request_id)
+
+
+async def in_daemon(work: Callable[[], T]) -> T:
+    """Runs `work` in a thread that does not keep the process from ending: a model may take minutes to load."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as e:
+            done.set_exception(e)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 class ClientGone(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 import uuid
@@ -22,8 +21,8 @@ from common.measure import peak_memory
 
 from ..engine import Completion, Engine, Prompt, QueueFull
 from .limits import BodyLimit
-from .protocol import ChatCompletionRequest, CompletionRequest, GenerationRequest, Refused, error
-from .streaming import ClientGone, EventStream, Outputs, unless_disconnected
+from .protocol import MAX_CHOICES, ChatCompletionRequest, CompletionRequest, GenerationRequest, Refused, error
+from .streaming import ClientGone, EventStream, Outputs, in_daemon, unless_disconnected
 
 log = logging.getLogger("vitrine.server")
 
@@ -76,12 +75,12 @@ def create_app(
     async def start() -> None:
         began = time.perf_counter()
         try:
-            engine = await asyncio.get_running_loop().run_in_executor(None, load)
+            engine = await in_daemon(load)
             engine.start()
             service.engine = engine
             service.load_seconds = time.perf_counter() - began
             log.info("ready: %s loaded in %.2f s", model_name, service.load_seconds)
-        except BaseException as e:
+        except Exception as e:  # to be told to stop while loading is no failure
             if on_failure:
                 on_failure(e)
 
@@ -201,19 +200,23 @@ class Reply:
         """Opens every choice before the first byte leaves: an error still finds its status."""
         if not prompts:
             raise Refused("prompt", "prompt: is empty, give at least one token")
+        choices = self.body.params(max_tokens)
+        if len(prompts) * len(choices) > MAX_CHOICES:
+            asked = f"{len(prompts)} prompts with {len(choices)} choices each"
+            raise Refused("prompt", f"prompt: {asked} are more than {MAX_CHOICES} in one request")
         outputs = Outputs(engine)
         try:
             for prompt in prompts:
                 tokens = await asyncio.to_thread(engine.encode, prompt)
                 self.num_prompt_tokens += len(tokens)
-                for params in self.body.params(max_tokens):
+                for params in choices:
                     outputs.open(tokens, params, f"{self.id}-{len(outputs.ids)}")
             if self.body.stream:
                 return EventStream(self.chunks(outputs), outputs, mid_stream_error)
             return JSONResponse(self.whole(await unless_disconnected(request, self.collect(outputs))))
-        finally:
-            if not self.body.stream:
-                outputs.close()
+        except BaseException:
+            outputs.close()  # a later choice was refused, or the client has gone: nobody waits for the earlier ones
+            raise
 
     async def collect(self, outputs: Outputs) -> list[Completion]:
         completions = [Completion(name, []) for name in outputs.ids]
@@ -309,14 +312,18 @@ def add_errors(app: FastAPI) -> None:
 
 
 def explain(e: RequestValidationError) -> tuple[str, str | None]:
-    """pydantic's first complaint as (message, field)."""
-    first = e.errors()[0]
-    path = [str(part) for part in first["loc"] if part != "body"]
-    if first["type"] == "json_invalid":
-        return f"the body is not JSON: {first.get('ctx', {}).get('error', 'cannot be parsed')}", None
+    """One of pydantic's complaints as (message, field): where a value may have several forms, about the nearest one."""
+    worst = max(e.errors(), key=lambda one: len(one["loc"]))
+    *within, last = (str(part) for part in worst["loc"])
+    # Between the names stand those of types that were tried: "list[int]", "function-before[utf8(), str]".
+    path = [ascii(part)[1:-1] for part in within[1:] if "[" not in part]
+    if within and ("[" not in last or worst["type"] == "extra_forbidden"):
+        path.append(ascii(last)[1:-1])
+    if worst["type"] == "json_invalid":
+        return f"the body is not JSON: {worst.get('ctx', {}).get('error', 'cannot be parsed')}", None
     if not path:
-        return "the body must be a JSON object", None
-    name = path[0] if first["type"] == "extra_forbidden" else ".".join(path)
-    if first["type"] == "extra_forbidden":
-        return f"{json.dumps(name)[:80]}: unknown field", name[:80]
-    return f"{name}: {first['msg']}", path[0]
+        return "the body must be a JSON object, sent with Content-Type: application/json", None
+    message = (
+        "unknown field" if worst["type"] == "extra_forbidden" else worst["msg"].removeprefix("Value error, ")
+    )
+    return f"{'.'.join(path)[:200]}: {message}", path[0][:80]

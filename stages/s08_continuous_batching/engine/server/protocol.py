@@ -32,7 +32,11 @@ NOT_SUPPORTED: dict[str, Any] = {
     "reasoning_effort": None,
     "verbosity": None,
     "web_search_options": None,
+    "moderation": None,
 }
+
+
+MAX_CHOICES = 128  # of one request: several prompts, several answers to each
 
 
 def utf8(text: str) -> str:
@@ -50,12 +54,38 @@ TokenId = Annotated[
     int, BeforeValidator(lambda v: int(v) if isinstance(v, str) and v.isdecimal() else v), Field(ge=0)
 ]
 Stop = Annotated[
-    list[Text], BeforeValidator(lambda v: [v] if isinstance(v, str) else v), Field(max_length=16)
+    list[Text],
+    Field(max_length=16, fail_fast=True),
+    BeforeValidator(lambda v: [v] if isinstance(v, str) else v),
 ]
 
 
+def few(bias: Any) -> Any:
+    """Raises ValueError for more entries than anybody needs, before each is looked at."""
+    if isinstance(bias, dict) and len(bias) > 1024:
+        raise ValueError(f"has {len(bias)} entries, but at most 1024 are possible")
+    return bias
+
+
+LogitBias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(few)]
+
+
 class Body(BaseModel):
+    """pydantic lists all that is wrong, and a body of a few MB can hold a million mistakes: so lists fail at the first
+    one (fail_fast), and of unknown fields only the first is shown to it.
+    """
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def tidy(cls, body: Any) -> Any:
+        """As OpenAI has it, null means not given."""
+        if not isinstance(body, dict):
+            return body
+        known = {k: v for k, v in body.items() if k in cls.model_fields and v is not None}
+        unknown = next((k for k in body if k not in cls.model_fields), None)
+        return known if unknown is None else {**known, unknown: body[unknown]}
 
 
 class StreamOptions(Body):
@@ -74,7 +104,7 @@ class GenerationRequest(Body):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
-    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: LogitBias | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = 1
     top_k: Annotated[int, Field(ge=0)] | None = 0  # this and the next two as vLLM spells them
@@ -88,6 +118,8 @@ class GenerationRequest(Body):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -124,7 +156,12 @@ class GenerationRequest(Body):
 
 
 class CompletionRequest(GenerationRequest):
-    prompt: Text | list[int] | list[Text] | list[list[int]]
+    prompt: (
+        Text
+        | Annotated[list[int], Field(fail_fast=True)]
+        | Annotated[list[Text], Field(fail_fast=True)]
+        | Annotated[list[Annotated[list[int], Field(fail_fast=True)]], Field(fail_fast=True)]
+    )
     max_tokens: Annotated[int, Field(ge=1)] | None = 16
 
     def prompts(self) -> list[str | list[int]]:
@@ -140,8 +177,14 @@ class TextPart(Body):
 
 class Message(Body):
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
+    content: Text | Annotated[list[TextPart], Field(fail_fast=True)]
     name: Text | None = None
+    # What an answer carries besides, for clients send answers back as they got them; empty or null.
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: Annotated[list[None], Field(max_length=0, fail_fast=True)] | None = None
+    annotations: Annotated[list[None], Field(max_length=0, fail_fast=True)] | None = None
 
     def plain(self) -> dict[str, str]:
         """As chat templates know it: a role and a string."""
@@ -152,7 +195,7 @@ class Message(Body):
 
 
 class ChatCompletionRequest(GenerationRequest):
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None  # the newer name, which wins
 

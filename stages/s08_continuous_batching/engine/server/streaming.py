@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -53,6 +55,21 @@ class Outputs:
         """Ends what still runs: the client has all, or has gone."""
         for request_id in self.ids:
             self.engine.abort(request_id)
+
+
+async def in_daemon(work: Callable[[], T]) -> T:
+    """Runs `work` in a thread that does not keep the process from ending: a model may take minutes to load."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as e:
+            done.set_exception(e)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 class ClientGone(Exception):
