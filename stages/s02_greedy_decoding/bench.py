@@ -119,15 +119,19 @@ def time_lengths(
 ) -> dict[tuple[str, int], list[float]]:
     """Milliseconds of each timed token, by side and length of the text that the token is added to."""
     samples: dict[tuple[str, int], list[float]] = {(name, n): [] for name in sides for n in lengths}
+    with progress("tokens", repeats * len(samples)) as advance:
 
-    def call(name: str, n: int) -> Callable[[], None]:
-        # The first timed token comes behind n: the prompt and the one that is left out.
-        return lambda: samples[name, n].extend(1000 * s for s in sides[name](text[: n - 1], NEW).seconds[1:])
+        def call(name: str, n: int) -> Callable[[], None]:
+            def run_once() -> None:
+                # The first timed token comes behind n: the prompt and the one that is left out.
+                seconds = sides[name](text[: n - 1], NEW).seconds[1:]
+                samples[name, n].extend(1000 * s for s in seconds)
+                advance()
 
-    with progress("lengths", len(lengths)) as advance:
-        for n in lengths:
-            interleave({name: call(name, n) for name in sides}, repeats, warmup=0)
-            advance()
+            return run_once
+
+        # All lengths in turns as well, for growth is a ratio of two of them.
+        interleave({f"{name} {n}": call(name, n) for n in lengths for name in sides}, repeats, warmup=0)
     return samples
 
 
