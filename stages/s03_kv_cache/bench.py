@@ -8,66 +8,28 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 
 from common.cli import add_bench_flags, add_model_flags, number, run, stage_parser
 from common.console import facts, heading, note, table, warn
-from common.equality import Tally
-from common.errors import UserError
-from common.loader import build_model, load_model, resolve_device, resolve_dtype
+from common.loader import resolve_device, resolve_dtype
 from common.measure import Result, against_bound, decode_bound, median, now, read_bandwidth
-from common.shapes import PUBLISHED, published
+from common.shapes import PUBLISHED
 from common.tutorial import load_stage
 
 from . import engine
-from .lesson.runs import Run, Twin, check_against, check_steps, generated, stepwise, timed
+from .lesson.cases import PROMPT, Case, prepare
+from .lesson.runs import Twin, check_against, check_steps, generated, stepwise, timed
 
 LENGTHS = (64, 128, 256, 512, 1000)  # tokens in total, the prompt among them
 BETWEEN = (384, 640, 750, 875)  # more of them, for the figure
-PROMPT = 16
-OPENING = (
-    "Once upon a time there lived a poor miller who had three sons and nothing to leave them but his mill."
-)
 CHECKED = 256  # tokens in total that are compared before the clock runs
-WHOLE_UP_TO = 50_000_000  # parameters; a larger model's steps without a cache are sampled on a CPU
-
-
-@dataclass(slots=True)
-class Case:
-    """One model and what is measured with it."""
-
-    name: str  # of the result
-    model: Any
-    prompt: list[int]
-    lengths: tuple[int, ...]
-    sampled: int  # steps without a cache that are run for each doubling of the length; 0: all
-    weights: str  # in words
-    seed: int | None
-    runs: dict[str, list[Run]] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)  # of timed steps without a cache, against the text with it
-
-    @property
-    def total(self) -> int:
-        return self.lengths[-1]
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.model.embed.weight.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.model.embed.weight.dtype
-        return dtype
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -104,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(name: str, device: torch.device, args: argparse.Namespace) -> None:
     """Checks, times, records. Raises AssertionError where two sides write different tokens."""
-    case = prepare(name, device, args)
+    lengths = LENGTHS[:3] if args.quick else LENGTHS
+    case = prepare(name, device, resolve_dtype(args.dtype, device), lengths)
     heading(f"{case.name}: {case.weights}, {str(case.dtype).removeprefix('torch.')} on {device}")
     without = load_stage(2).engine
     with tempfile.TemporaryDirectory() as folder:
@@ -125,40 +88,6 @@ def measure(name: str, device: torch.device, args: argparse.Namespace) -> None:
             from .lesson.figure import draw  # needs matplotlib, which a GPU box may lack
 
             note(f"drawn in {draw(case.name)}")
-
-
-def prepare(name: str, device: torch.device, args: argparse.Namespace) -> Case:
-    """Raises UserError for a model that cannot be had, or whose window is too small."""
-    dtype = resolve_dtype(args.dtype, device)
-    if name in PUBLISHED:
-        seed, weights = 0, f"the shape of {name} with random weights"
-        model = build_model(published(name), device, dtype, seed)
-        enliven(model)
-        prompt = torch.randint(
-            model.config.vocab_size, (PROMPT,), generator=torch.Generator().manual_seed(seed)
-        )
-        tokens = prompt.tolist()
-    else:
-        seed, weights = None, name
-        model, tokenizer, _ = load_model(name, device, dtype)
-        tokens = tokenizer.encode(OPENING)[:PROMPT]
-    lengths = tuple(n for n in (LENGTHS[:3] if args.quick else LENGTHS) if n <= model.config.max_positions)
-    if not lengths:
-        raise UserError(
-            f"model {name!r} has a window of {model.config.max_positions} tokens, too few to measure"
-        )
-    large = sum(p.numel() for p in model.parameters()) > WHOLE_UP_TO and device.type == "cpu"
-    slug = re.sub(r"[^a-z0-9]+", "-", Path(name).name.lower()).strip("-")
-    result = "s03" if name == "storyteller" else f"s03-{slug}"
-    return Case(result, model, tokens, lengths, 16 if large else 0, weights, seed)
-
-
-@torch.inference_mode()
-def enliven(model: Any) -> None:
-    """With weights as they are initialised a model mostly repeats its input; three times larger, it wanders."""
-    for parameter in model.blocks.parameters():
-        if parameter.dim() > 1:
-            parameter.mul_(3)
 
 
 def check(case: Case, without: ModuleType, twin: Twin) -> str:
