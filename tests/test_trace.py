@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -340,6 +340,21 @@ def test_batch_takes_one_line_a_request_and_one_number_a_step() -> None:
     assert [row.split()[0] for row in rows] == ["1", "B"]
     assert [row.endswith("5.00 MB") for row in rows] == [True, False]
     assert lines[-1].startswith("1 step, 3 tokens through the model for 2 new ones")
+
+
+def test_long_words_and_five_digit_ids_stay_within_the_width() -> None:
+    class Wordy:
+        def decode(self, ids: list[int], skip_special: bool = True) -> str:
+            return " incomprehensibility" * len(ids)
+
+    long = [replace(r, tokens=tuple(10_000 + t for t in r.tokens)) for r in EXAMPLE.requests]
+    example = replace(EXAMPLE, requests=tuple(long), tokenizer=Wordy())
+    parts = [Part("C", list(long[2].tokens), list(range(9)), [(12, i) for i in range(9)], [8], [10_001])]
+    text = show.trace_text("T", example, [Step(parts, 1_234_567_890)])
+    table = [line for line in text.splitlines() if not line.lstrip().startswith('"')]
+    assert max(map(len, table)) <= show.WIDTH
+    assert "10001 ·incomprehe…" in text
+    assert "(after step 3; 4 tokens as in B)" in text
 
 
 def test_padding_is_counted_as_waste() -> None:

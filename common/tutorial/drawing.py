@@ -105,7 +105,7 @@ def _row(row: Row, left: float, y: float, cell: float) -> tuple[list[str], float
     for first, last, text in row.brackets:
         a, b = left + first * (cell + GAP), left + last * (cell + GAP) + cell
         begin, stop = min(a, (a + b) / 2 - len(text) * 3.4), max(b, (a + b) / 2 + len(text) * 3.4)
-        y -= 30 if 0 <= taken and begin >= taken + GAP - 1 else 0  # beside the one before, where both fit
+        y -= 30 if taken >= 0 and begin >= taken + GAP - 1 else 0  # beside the one before, where both fit
         out.append(f'<path d="M{a:g} {y + 5:g}v6H{b:g}v-6" fill="none" stroke="#6B6B6B"/>')
         out.append(_text((a + b) / 2, y + 25, text, TEXT, 12, "middle"))
         taken, end = stop, max(end, stop)

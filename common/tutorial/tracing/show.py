@@ -99,15 +99,15 @@ def _prompts(scenario: Scenario) -> list[str]:
     lines = []
     for request in scenario.requests:
         text = scenario.text(request.tokens)
-        notes = [f"comes after step {request.arrives}"] if request.arrives else []
+        notes = [f"after step {request.arrives}"] if request.arrives else []
         for other in scenario.requests[: scenario.requests.index(request)]:
             pairs = list(zip(request.tokens, other.tokens, strict=False))
             shared = next((i for i, (x, y) in enumerate(pairs) if x != y), len(pairs))
             if shared >= scenario.block_size:
-                notes.append(f"begins with {shared} tokens of {other.name}")
-        quoted = f'  "{text}"' if text else ""
+                notes.append(f"{shared} tokens as in {other.name}")
         note = f"  ({'; '.join(notes)})" if notes else ""
-        lines.append(f"{request.name}  {' '.join(map(str, request.tokens))}{quoted}{note}")
+        lines.append(f"{request.name}  {' '.join(map(str, request.tokens))}{note}")
+        lines += [f'   "{text}"'] if text else []
     return lines
 
 
@@ -126,8 +126,12 @@ def _cells(part: Part, scenario: Scenario) -> list[str]:
 
 
 def _row(cells: Sequence[str], last: str) -> str:
-    shown = [f"{cell:<{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)]
+    shown = [f"{_clip(cell, width):<{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)]
     return f"{'  '.join(shown)}{last:>12}".rstrip()
+
+
+def _clip(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _compact_lines(steps: Sequence[Step]) -> list[str]:
