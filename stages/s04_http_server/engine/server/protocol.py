@@ -56,6 +56,7 @@ def utf8(text: str) -> str:
 
 
 Text = Annotated[str, BeforeValidator(utf8)]
+Limit = Annotated[int, Field(ge=1, lt=2**31)]  # JSON knows numbers of any length
 Stop = Annotated[
     list[Text],
     Field(max_length=16, fail_fast=True),
@@ -131,7 +132,7 @@ class CompletionRequest(GenerationRequest):
         | Annotated[list[Text], Field(fail_fast=True)]
         | Annotated[list[Annotated[list[int], Field(fail_fast=True)]], Field(fail_fast=True)]
     )
-    max_tokens: Annotated[int, Field(ge=1)] | None = 16
+    max_tokens: Limit | None = 16
 
     def prompts(self) -> list[str | list[int]]:
         """One or several, as text or token ids."""
@@ -165,8 +166,8 @@ class Message(Body):
 
 class ChatCompletionRequest(GenerationRequest):
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None  # the newer name, which wins
+    max_tokens: Limit | None = None
+    max_completion_tokens: Limit | None = None  # the newer name, which wins
 
 
 class Refused(Exception):

@@ -50,6 +50,7 @@ def utf8(text: str) -> str:
 
 
 Text = Annotated[str, BeforeValidator(utf8)]
+Limit = Annotated[int, Field(ge=1, lt=2**31)]  # JSON knows numbers of any length
 TokenId = Annotated[
     int, BeforeValidator(lambda v: int(v) if isinstance(v, str) and v.isdecimal() else v), Field(ge=0)
 ]
@@ -107,7 +108,7 @@ class GenerationRequest(Body):
     logit_bias: LogitBias | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = 1
-    top_k: Annotated[int, Field(ge=0)] | None = 0  # this and the next two as vLLM spells them
+    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = 0  # this and the next two as vLLM spells them
     min_p: Annotated[float, Field(ge=0, le=1)] | None = 0.0
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = 1.0
     ignore_eos: bool = False  # our own: go on after the end token, for benchmarks
@@ -162,7 +163,7 @@ class CompletionRequest(GenerationRequest):
         | Annotated[list[Text], Field(fail_fast=True)]
         | Annotated[list[Annotated[list[int], Field(fail_fast=True)]], Field(fail_fast=True)]
     )
-    max_tokens: Annotated[int, Field(ge=1)] | None = 16
+    max_tokens: Limit | None = 16
 
     def prompts(self) -> list[str | list[int]]:
         """One or several, as text or token ids."""
@@ -196,8 +197,8 @@ class Message(Body):
 
 class ChatCompletionRequest(GenerationRequest):
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None  # the newer name, which wins
+    max_tokens: Limit | None = None
+    max_completion_tokens: Limit | None = None  # the newer name, which wins
 
 
 class Refused(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -61,7 +62,9 @@ def serve(model: str, host: str, port: int, config: EngineConfig) -> int:
         server.run(sockets=[sock])
     if failures:
         raise failures[0]
-    print("stopped", file=sys.stderr)
+    print("stopped", file=sys.stderr, flush=True)
+    if app.state.service.engine is None:
+        os._exit(0)  # still loading: Python aborts when it ends under a thread that is inside PyTorch
     return 0
 
 
