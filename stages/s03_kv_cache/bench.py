@@ -25,7 +25,7 @@ from common.tutorial import load_stage
 
 from . import engine
 from .lesson.cases import PROMPT, Case, prepare
-from .lesson.runs import Twin, check_against, check_steps, generated, stepwise, timed
+from .lesson.runs import STEPS, Twin, check_against, check_steps, generated, stepwise, timed
 
 LENGTHS = (64, 128, 256, 512, 1000)  # tokens in total, the prompt among them
 BETWEEN = (384, 640, 750, 875)  # more of them, for the figure
@@ -94,14 +94,15 @@ def check(case: Case, without: ModuleType, twin: Twin) -> str:
     """Same tokens on all sides, before any is timed -> what was found, in words. Raises AssertionError."""
     total = min(CHECKED, case.total)
     theirs = twin.run(case.prompt, total)
-    against = check_against(twin, engine, case.model, case.prompt, total, theirs.tokens)
-    text = [*case.prompt, *generated(engine, case.model, case.prompt, total)]
+    ours = list(generated(engine, case.model, case.prompt, total))
+    against = check_against(twin, engine, case.model, case.prompt, ours, theirs.tokens)
+    text = [*case.prompt, *ours]
     _, steps = stepwise(without, case.model, text, PROMPT, total, every=case.sampled or 8)
     alone = check_steps(text, steps, case.dtype)
     found = f"with transformers {against}; with and without a cache {alone}"
     if case.dtype != torch.float32:
         found += (
-            " (16 bits: a differing token is a near tie within 4 bfloat16 steps of the best); "
+            f" (16 bits: a differing token is a near tie within {STEPS} bfloat16 steps of the best); "
             + check_exact(case)
         )
     return found
@@ -113,7 +114,8 @@ def check_exact(case: Case) -> str:
     with tempfile.TemporaryDirectory() as folder:
         twin = Twin(model, Path(folder))
         theirs = twin.run(case.prompt, 128)
-        tally = check_against(twin, engine, model, case.prompt, 128, theirs.tokens)
+        ours = list(generated(engine, model, case.prompt, 128))
+        tally = check_against(twin, engine, model, case.prompt, ours, theirs.tokens)
     return f"in float32 with transformers {tally}"
 
 
@@ -137,7 +139,7 @@ def check_runs(case: Case, twin: Twin) -> str:
     found = f"with and without a cache {case.tally}"
     if case.dtype == torch.float32:
         theirs = case.runs["transformers"][0].tokens
-        against = check_against(twin, engine, case.model, case.prompt, case.total, theirs)
+        against = check_against(twin, engine, case.model, case.prompt, first.tokens, theirs)
         found = f"with transformers {against}; {found}"
     return found
 

@@ -77,12 +77,12 @@ def prepare(name: str, device: torch.device, dtype: torch.dtype, lengths: Sequen
     large = sum(p.numel() for p in model.parameters()) > WHOLE_UP_TO and device.type == "cpu"
     slug = re.sub(r"[^a-z0-9]+", "-", Path(name).name.lower()).strip("-")
     result = "s03" if name == "storyteller" else f"s03-{slug}"
-    return Case(result, model, tokens, fitting, 16 if large else 0, weights, seed)
+    return Case(result, model, tokens, fitting, 8 if large else 0, weights, seed)
 
 
 @torch.inference_mode()
 def enliven(model: Any) -> None:
-    """With weights as they are initialised a model mostly repeats its input; three times larger, it wanders."""
+    """With weights as they are initialised a model mostly repeats its input; twice as large, it wanders."""
     for parameter in model.blocks.parameters():
         if parameter.dim() > 1:
-            parameter.mul_(3)
+            parameter.mul_(2)
