@@ -72,7 +72,8 @@ class Request:
         return self.status not in (Status.WAITING, Status.RUNNING)
 
     def start(self) -> None:
-        self.status, self.started = Status.RUNNING, time.perf_counter()
+        self.started = time.perf_counter()
+        self.status = Status.RUNNING
 
     def write(self, at: int, token: int) -> str:
         """The token takes its place at position `at` -> the text that has become certain. May finish the request."""
@@ -90,8 +91,9 @@ class Request:
         return text
 
     def finish(self, status: Status, reason: str, error: str | None = None) -> None:
-        self.status, self.finish_reason, self.error = status, reason, error
         self.finished = time.perf_counter()
+        self.finish_reason, self.error = reason, error
+        self.status = status  # last: who sees it from another thread sees the rest too
 
     def output(self, tokens: list[int], text: str) -> Output:
         metrics = self.metrics() if self.done else None
@@ -109,10 +111,11 @@ class Request:
 
     def snapshot(self) -> dict[str, Any]:
         """For the queue page: where the request stands, its times in seconds since it arrived."""
+        status = self.status  # first: what belongs to it is there
         times = {name: getattr(self, name) for name in ("started", "first_token", "finished")}
         return {
             "id": self.id,
-            "status": self.status.value,
+            "status": status.value,
             "finish_reason": self.finish_reason,
             "error": self.error,
             "prompt_tokens": self.num_prompt_tokens,

@@ -1,7 +1,7 @@
 """The engine, to the outside: requests in, completions out. What speaks HTTP knows this class and nothing below it.
 
 Any thread may add, abort and look; one thread steps. What passes between them passes through two deques, whose
-`append` and `popleft` are atomic.
+`append` and `popleft` are atomic; who looks before he leaps does both under the lock.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ class Completion:
 Prompt = str | Sequence[int]  # text, or token ids
 
 
+def nobody(output: Output) -> None:
+    """Reads the outputs of a request that has no reader."""
+
+
 class Engine:
     """One model and the requests that it serves together."""
 
@@ -73,6 +77,9 @@ class Engine:
         self.aborting: deque[str] = deque()
         self.requests: dict[str, Request] = {}  # those that wait or run, and the last finished ones
         self.ended: deque[str] = deque()  # ids of the finished ones, oldest first
+        # Held to add, to abort, and to step where no thread does. One thread may take it twice: a reader may add, and the
+        # garbage collector may close a stream in the middle of anything.
+        self.lock = threading.RLock()
         self.thread: threading.Thread | None = None
         self.work = threading.Event()  # there may be something to do
         self.closed = False
@@ -91,51 +98,63 @@ class Engine:
         prompt: Prompt,
         params: SamplingParams | None = None,
         request_id: str | None = None,
-        on_output: Callable[[Output], None] = lambda output: None,
+        on_output: Callable[[Output], None] = nobody,
     ) -> Request:
         """Puts a request at the end of the queue. `on_output` gets each output, from the thread that steps.
 
         Raises:
-            UserError: a prompt or parameters that can never be served.
-            QueueFull: `max_waiting` requests wait already.
+            UserError: a prompt or parameters that can never be served, or an id that is taken.
+            QueueFull: `max_waiting` requests wait already, or the engine is closed.
         """
         params, tokens = params or SamplingParams(), self.encode(prompt)
         max_tokens = self.max_tokens(tokens, params)
         if unknown := [t for t in params.logit_bias if not 0 <= t < self.model_config.vocab_size]:
             raise UserError(f"logit_bias: token id {unknown[0]} is not in the vocabulary")
-        if self.closed:
-            raise QueueFull("the engine is shutting down")
-        if (waiting := len(self.scheduler.waiting)) >= self.config.max_waiting:
-            raise QueueFull(f"{waiting} requests wait already; try again later")
+        request_id = request_id or uuid.uuid4().hex
         eos_ids = () if params.ignore_eos else self.model_config.eos_token_ids
-        request = Request(
-            id=request_id or uuid.uuid4().hex,
-            tokens=tokens,
-            num_prompt_tokens=len(tokens),
-            params=params,
-            max_tokens=max_tokens,
-            eos_ids=eos_ids,
-            stream=TextStream(self.tokenizer, params.stop),
-            on_output=on_output,
-        )
-        self.requests[request.id] = request
-        self.scheduler.add(request)
+        with self.lock:
+            if self.closed:
+                raise QueueFull("the engine is shutting down")
+            if request_id in self.requests:
+                raise UserError(f"request_id: {request_id!r} is taken")
+            if (waiting := len(self.scheduler.waiting)) >= self.config.max_waiting:
+                raise QueueFull(f"{waiting} requests wait already; try again later")
+            request = Request(
+                id=request_id,
+                tokens=tokens,
+                num_prompt_tokens=len(tokens),
+                params=params,
+                max_tokens=max_tokens,
+                eos_ids=eos_ids,
+                stream=TextStream(self.tokenizer, params.stop),
+                on_output=on_output,
+            )
+            self.requests[request_id] = request
+            self.scheduler.add(request)
         self.work.set()
         return request
 
     def abort(self, request_id: str) -> None:
         """Ends a request before the next step. An unknown or finished one is left alone."""
-        self.aborting.append(request_id)
-        self.work.set()
+        with self.lock:
+            request = self.requests.get(request_id)
+            if request and not request.done:
+                self.aborting.append(request_id)
+                self.work.set()
 
     def generate(
         self, prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
     ) -> list[Completion]:
         """Completes all prompts -> completions in the same order. `params`: one for all, or one each."""
         each = list(params) if isinstance(params, Sequence) else [params or SamplingParams()] * len(prompts)
-        streams = [(self.encode(p), own) for p, own in zip(prompts, each, strict=True)]
+        todo = deque((self.encode(p), own) for p, own in zip(prompts, each, strict=True))
+        streams: deque[tuple[list[int], Iterator[Output]]] = deque()
         completions = []
-        for tokens, outputs in [(tokens, self.stream(tokens, own)) for tokens, own in streams]:
+        while todo or streams:
+            while todo and len(streams) < self.config.max_waiting:
+                tokens, own = todo.popleft()
+                streams.append((tokens, self.stream(tokens, own)))
+            tokens, outputs = streams.popleft()
             completion = Completion("", tokens)
             for output in outputs:
                 completion.request_id = output.request_id
@@ -149,13 +168,17 @@ class Engine:
         """Completes one prompt, piece by piece. Closing the iterator ends the generation. Raises as `add` does."""
         outputs: SimpleQueue[Output] = SimpleQueue()
         request = self.add(prompt, params, request_id, outputs.put)
-        return self._drain(request, outputs)
+        drain = self._drain(request, outputs)
+        next(drain)  # into its `try`: whoever drops it now, even unread, closes it
+        return drain
 
     def _drain(self, request: Request, outputs: SimpleQueue[Output]) -> Iterator[Output]:
         try:
+            yield Output(request.id, [], "")  # to `stream`
             while True:
-                while self.thread is None and outputs.empty():
-                    self.step()  # nobody else does
+                with self.lock:
+                    while self.thread is None and outputs.empty():
+                        self.step()  # nobody else does
                 output = outputs.get()
                 if output.error:
                     raise RuntimeError(f"request {request.id} failed: {output.error}")
@@ -167,15 +190,20 @@ class Engine:
                 self.abort(request.id)
 
     def start(self) -> None:
-        """Starts the thread that steps."""
-        self.thread = threading.Thread(target=self._loop, name="engine", daemon=True)
-        self.thread.start()
+        """Starts the thread that steps, once."""
+        with self.lock:
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+                self.thread.start()
 
     def close(self) -> None:
-        """Ends all requests, and the thread."""
-        self.closed = True
-        for request_id in list(self.requests):
-            self.abort(request_id)
+        """Ends all requests, and the thread. None can be added any more."""
+        with self.lock:
+            self.closed = True
+            for request_id in list(self.requests):
+                self.abort(request_id)
+            if self.thread is None:
+                self.step()  # nobody else ends them
         self.work.set()
         if self.thread and self.thread is not threading.current_thread():
             self.thread.join(timeout=10)
@@ -251,8 +279,9 @@ class Engine:
                 request.on_output(output)
             except Exception:
                 log.exception("request %s: its reader failed", request.id)
-                self.aborting.append(request.id)
+                self.abort(request.id)
             if output.finish_reason:
+                request.on_output = nobody  # what the reader holds is not ours to remember
                 self.ended.append(request.id)
         while len(self.ended) > self.config.history:
             self.requests.pop(self.ended.popleft(), None)

@@ -98,10 +98,10 @@ class Scheduler:
         s.request.num_computed_tokens = s.start
 
     def end(self, request: Request, status: Status, reason: str, error: str | None = None) -> Output:
-        """Ends a request that has not ended by itself."""
+        """Ends a request that has not ended by itself. Text that is held back stays there: to ask for it may fail again."""
         request.finish(status, reason, error)
         self.remove(request)
-        return request.output([], "" if error else request.stream.flush())
+        return request.output([], "")
 
     def fail(self, request: Request, e: Exception) -> Output:
         log.error("request %s failed", request.id, exc_info=e)
