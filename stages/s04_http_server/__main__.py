@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import inspect
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -86,7 +85,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     room = check(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: the server ends too
     with LiveServer(server_flags(args.model, args.device, args.dtype), args.port) as server:
         if args.only:
             server.wait_ready()

@@ -6,6 +6,7 @@ Bare loop, facade, streamed and whole answers are checked to be the same text be
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
 import sys
@@ -20,7 +21,7 @@ import torch
 from common.cli import DEFAULT_MODEL, add_bench_flags, add_model_flags, number, run, stage_parser
 from common.console import facts, heading, note, progress, table
 from common.errors import UserError
-from common.measure import Result, interleave, median
+from common.measure import Result, median
 from common.tutorial import load_stage
 
 from . import engine
@@ -33,6 +34,7 @@ PROMPT = (
 )
 PROMPT_TOKENS = 16
 POINTS = (1, 32, 64, 128, 192, 256)  # tokens at which the figure looks; the last is the text's length
+QUICK = (1, 16, 32)
 BUSY = 1000  # tokens of the generation during which /health is asked
 CLIENTS = 4
 CLIENT_TOKENS = 64
@@ -128,7 +130,7 @@ def prepare(ours: Any, server: LiveServer, client: httpx.Client, args: argparse.
     """Raises UserError for a window too small to measure anything."""
     prompt = ours.tokenizer.encode(PROMPT)[:PROMPT_TOKENS]
     room = ours.max_seq_len - len(prompt)
-    points = tuple(n for n in (POINTS[:3] if args.quick else POINTS) if n <= room)
+    points = tuple(n for n in (QUICK if args.quick else POINTS) if n <= room)
     if len(points) < 2:
         raise UserError(f"model {args.model!r} has a window of {ours.max_seq_len} tokens, too few to measure")
     sides = Sides(load_stage(3).engine, ours, client, server.model)
@@ -143,7 +145,7 @@ def measure(work: Work) -> None:
     note(f"{work.count} tokens are the same: {once['loop'].text[:60]!r}...")
     client = work.sides.client
     work.trials = collect(work, work.count, work.repeats)
-    work.first = collect(work, min(4, work.count), 3 * work.repeats)
+    work.first = collect(work, min(4, work.count), work.repeats if work.quick else 3 * work.repeats)
     work.idle = load.ask_health(client, lambda asked: asked < (20 if work.quick else 200))
     for _ in range(1 if work.quick else 3):
         work.awake += load.health_while_generating(client, work.body(work.busy))
@@ -152,18 +154,21 @@ def measure(work: Work) -> None:
 
 
 def collect(work: Work, count: int, repeats: int) -> dict[str, list[Trial]]:
-    """Trials of all ways in turns, each checked; the first round, which warms up, is left out."""
+    """Trials of all ways in turns, each round checked; the first one warms up and is left out.
+
+    Each round begins with another way: whoever follows a way of the other process finds cold caches.
+    """
     trials: dict[str, list[Trial]] = {name: [] for name in NAMES}
-    with progress(f"{count} tokens", (repeats + 1) * len(NAMES)) as advance:
-
-        def one(name: str) -> None:
-            trials[name].append(work.sides.run(name, work.prompt, count))
+    with progress(f"{count} tokens", repeats + 1) as advance:
+        for turn in range(repeats + 1):
+            gc.collect()
+            first = turn % len(NAMES)
+            made = {name: work.sides.run(name, work.prompt, count) for name in NAMES[first:] + NAMES[:first]}
+            check(made, count)
+            for name in NAMES if turn else ():
+                trials[name].append(made[name])
             advance()
-
-        interleave({name: (lambda name=name: one(name)) for name in NAMES}, repeats, device=work.device)  # type: ignore[misc]
-    for round_ in zip(*trials.values(), strict=True):
-        check(dict(zip(NAMES, round_, strict=True)), count)
-    return {name: kept[1:] for name, kept in trials.items()}
+    return trials
 
 
 def record(work: Work, name: str, args: argparse.Namespace) -> Result:

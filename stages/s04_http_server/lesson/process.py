@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,9 +46,13 @@ class LiveServer:
         self.command = [sys.executable, "-m", MODULE, *flags, "--port", str(port)]
         self.url, self.model, self.banner = "", "", ""
         self.exit_code: int | None = None
+        self.before: Any = None
 
     def __enter__(self) -> LiveServer:
         """Returns as soon as the server listens, which is before its model is loaded."""
+        if threading.current_thread() is threading.main_thread():
+            # Who ends us with SIGTERM ends the server too; without this it would outlive us.
+            self.before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         self.started = time.perf_counter()
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
@@ -110,6 +115,9 @@ class LiveServer:
     def stop(self) -> float:
         """Ends the process as Ctrl-C does -> the seconds it took; `exit_code` says how it went."""
         began = time.perf_counter()
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
+            self.before = None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
             try:
