@@ -120,6 +120,7 @@ class Request:
             "error": self.error,
             "prompt_tokens": self.num_prompt_tokens,
             "output_tokens": self.num_output_tokens,
+            "max_tokens": self.max_tokens,
             "age": time.perf_counter() - self.arrived,
             **{name: at - self.arrived if at else None for name, at in times.items()},
         }

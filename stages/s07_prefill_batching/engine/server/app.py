@@ -146,8 +146,8 @@ def create_app(
         engine = service.ready()
         known = [r.snapshot() for r in reversed(list(engine.requests.values()))]
         bound = engine.config.max_waiting
-        # An entry of a list of ints takes 8 bytes, and the int itself 28.
-        limits = {"max_waiting": bound, "max_bytes": bound * engine.max_seq_len * 36}
+        # A token id takes 28 bytes and its entry in the list 8; what else a request is made of is less than 4 kB.
+        limits = {"max_waiting": bound, "max_bytes": bound * (engine.max_seq_len * 36 + 4096)}
         return {"waiting": len(engine.waiting), **limits, "requests": known}
 
     @app.get("/v1/requests/{request_id}")
