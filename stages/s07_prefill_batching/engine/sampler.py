@@ -9,6 +9,7 @@ token id), so a draw depends on nothing else: not on the other rows, and not on 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,7 +19,10 @@ from torch import Tensor
 
 from common.errors import UserError
 
-CANDIDATES = 1024  # tokens looked at first where few survive; sorting a whole vocabulary costs ten times more
+CANDIDATES = (
+    512  # tokens looked at first where few survive; sorting a whole vocabulary costs twenty times more
+)
+INF = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +44,34 @@ class SamplingParams:
     def __post_init__(self) -> None:
         if not all(self.stop):
             raise UserError("stop: a stop string must not be empty")
-        for name, low, high in RANGES:
+        for name, kind, low, high in RANGES:
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:  # a NaN is in no range
-                raise UserError(f"{name} = {value!r}: possible are {low:g} to {high:g}")
+            if value is None and name in ("max_tokens", "seed"):
+                continue
+            if not isinstance(value, kind) or not low <= value <= high:  # a NaN is in no range
+                what = "whole numbers" if kind is int else "numbers"
+                raise UserError(f"{name} = {value!r}: possible are {what} from {low:g} to {high:g}")
         if self.repetition_penalty == 0 or self.top_p == 0:
             raise UserError("repetition_penalty and top_p must be more than 0")
+        for token, bias in self.logit_bias.items():
+            if not isinstance(token, int) or not -INF <= bias < INF:
+                raise UserError(f"logit_bias: {token!r} = {bias!r} must be a token id and a finite number")
+
+    @property
+    def adjusts(self) -> bool:
+        penalties = self.repetition_penalty, self.presence_penalty, self.frequency_penalty
+        return bool(self.logit_bias) or penalties != (1, 0, 0)
 
     @property
     def truncates(self) -> bool:
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
-INF = float("inf")
 RANGES = (
-    ("max_tokens", 1, INF), ("temperature", 0, 100), ("top_k", 0, INF), ("top_p", 0, 1), ("min_p", 0, 1),
-    ("repetition_penalty", 0, 100), ("presence_penalty", -2, 2), ("frequency_penalty", -2, 2),
-    ("seed", -(2**63), 2**63 - 1),
+    ("max_tokens", int, 1, INF), ("temperature", (int, float), 0, 100), ("top_k", int, 0, INF),
+    ("top_p", (int, float), 0, 1), ("min_p", (int, float), 0, 1), ("repetition_penalty", (int, float), 0, 100),
+    ("presence_penalty", (int, float), -2, 2), ("frequency_penalty", (int, float), -2, 2),
+    ("seed", int, -(2**63), 2**63 - 1), ("sample_index", int, 0, 2**31),
 )  # fmt: skip
 
 
@@ -72,43 +87,82 @@ class Draw(Protocol):
 def noise_key(params: SamplingParams) -> int:
     """The 64 bits that stand for seed and sample index in the noise."""
     seed = secrets.randbits(63) if params.seed is None else params.seed
-    key = torch.tensor([seed]), torch.tensor([params.sample_index])
-    return int(mix(mix(key[0]) + key[1]))
+    return int(mix(mix(torch.tensor([seed])) + params.sample_index))
 
 
 EMPTY = torch.empty(0)  # for what no row needs
+Rows = slice | Tensor | None  # all of a batch, some, or none
 
 
 @dataclass(slots=True)
 class Sampling:
     """The parameters of each row to be drawn, as tensors. What decides the course of `sample` is known on the host."""
 
-    draws: Sequence[Draw]
-    free: list[int] = field(default_factory=list)  # rows that draw from the whole vocabulary
-    cut: list[int] = field(default_factory=list)  # rows that draw from few tokens
-    adjusted: list[int] = field(default_factory=list)  # rows with a penalty or a bias
-    largest_top_k: int = 0
-    values: Tensor = EMPTY  # [4, R] temperature, top-k (0: all), top-p, min-p
+    adjustments: list[Adjustment] = field(default_factory=list)
+    free: Rows = None  # rows that draw from the whole vocabulary
+    cut: Rows = None  # rows that draw from few tokens
+    enough: int = 0  # so many candidates are sure to hold all that `cut` rows may draw
+    candidates: int = 0  # and so many are tried first
+    values: Tensor = EMPTY  # [4, R] temperature, top-k (0: all), top-p (infinite: all), min-p
     noise: Tensor = EMPTY  # [2, R] noise key, position of the token to be drawn
 
     @classmethod
     def build(cls, draws: Sequence[Draw], device: torch.device) -> Sampling:
-        self = cls(draws)
         params = [d.params for d in draws]
-        for row, p in enumerate(params):
-            if p.temperature > 0:
-                (self.cut if p.truncates else self.free).append(row)
-            if p.logit_bias or (p.repetition_penalty, p.presence_penalty, p.frequency_penalty) != (1, 0, 0):
-                self.adjusted.append(row)
-        if self.cut or self.free:
-            self.largest_top_k = max(p.top_k for p in params)
-            values = [[p.temperature for p in params], [float(p.top_k) for p in params],
-                      [p.top_p for p in params], [p.min_p for p in params]]  # fmt: skip
-            self.values = torch.tensor(values, device=device)
-            self.noise = torch.tensor(
-                [[d.noise_key for d in draws], [len(d.tokens) for d in draws]], device=device
-            )
+        drawn = [row for row, p in enumerate(params) if p.temperature > 0]
+        self = cls([Adjustment.build(row, d, device) for row, d in enumerate(draws) if d.params.adjusts])
+        self.free = rows([row for row in drawn if not params[row].truncates], len(draws), device)
+        self.cut = rows([row for row in drawn if params[row].truncates], len(draws), device)
+        if drawn:
+            top_ks = [params[row].top_k for row in drawn if params[row].truncates]
+            self.enough = max(top_ks, default=0) if all(top_ks) else 2**31
+            # On a GPU, asking whether fewer sufficed would make the host wait for it.
+            self.candidates = min(CANDIDATES, self.enough) if device.type == "cpu" else self.enough
+            values = [
+                [max(p.temperature, 1e-30), p.top_k, p.top_p if p.top_p < 1 else INF, p.min_p] for p in params
+            ]
+            self.values = torch.tensor(values, dtype=torch.float32, device=device).T
+            self.noise = torch.tensor([[d.noise_key, len(d.tokens)] for d in draws], device=device).T
         return self
+
+
+def rows(some: list[int], total: int, device: torch.device) -> Rows:
+    if len(some) == total:
+        return slice(None)
+    return torch.tensor(some, device=device) if some else None
+
+
+@dataclass(slots=True)
+class Adjustment:
+    """What bias and penalties do to one row."""
+
+    row: int
+    params: SamplingParams
+    biased: Tensor  # ids
+    bias: Tensor
+    seen: Tensor  # ids of prompt and output
+    output: Tensor  # ids of the output, each once
+    counts: Tensor  # how often they occur there
+
+    @classmethod
+    def build(cls, row: int, draw: Draw, device: torch.device) -> Adjustment:
+        p = draw.params
+        seen = draw.tokens if p.repetition_penalty != 1 else []
+        counts = Counter(draw.tokens[draw.num_prompt_tokens :])
+        ids = [list(p.logit_bias), seen, list(counts)]
+        biased, seen_ids, output = (torch.tensor(one, dtype=torch.int64, device=device) for one in ids)
+        bias = torch.tensor(list(p.logit_bias.values()), dtype=torch.float32, device=device)
+        return cls(row, p, biased, bias, seen_ids, output, torch.tensor(list(counts.values()), device=device))
+
+    def apply(self, logits: Tensor) -> None:
+        """In place, to [R, vocab]. The penalties of the output are OpenAI's formula."""
+        own, p = logits[self.row], self.params
+        own[self.biased] += self.bias
+        if p.repetition_penalty != 1:  # Keskar et al., 2019, CTRL; a token that occurs twice is written twice
+            x = own[self.seen]
+            own[self.seen] = torch.where(x > 0, x / p.repetition_penalty, x * p.repetition_penalty)
+        if len(self.output):
+            own[self.output] -= p.presence_penalty + p.frequency_penalty * self.counts
 
 
 @dataclass(slots=True)
@@ -121,87 +175,110 @@ class SamplerOutput:
 def sample(logits: Tensor, sampling: Sampling) -> SamplerOutput:
     """logits [R, vocab] -> the next token of each row. A row's draw does not depend on the others."""
     logits = logits.float()
-    if sampling.adjusted:
+    if sampling.adjustments:
         logits = logits.clone()
-        for row in sampling.adjusted:
-            adjust(logits[row], sampling.draws[row])
+        for adjustment in sampling.adjustments:
+            adjustment.apply(logits)
     tokens = logits.argmax(dim=-1)
-    for rows, draw in ((sampling.free, draw_free), (sampling.cut, draw_cut)):
-        if len(rows) == len(tokens):
-            tokens = draw(logits, sampling.values, sampling.noise, sampling.largest_top_k)
-        elif rows:
-            some = torch.tensor(rows, device=logits.device)
-            values, noise = sampling.values[:, some], sampling.noise[:, some]
-            tokens[some] = draw(logits[some], values, noise, sampling.largest_top_k)
+    if (some := sampling.free) is not None:
+        tokens[some] = draw_free(logits[some], sampling.values[:, some], sampling.noise[:, some])
+    if (some := sampling.cut) is not None:
+        values, noise = sampling.values[:, some], sampling.noise[:, some]
+        tokens[some] = draw_cut(logits[some], values, noise, sampling.candidates, sampling.enough)
     return SamplerOutput(tokens)
 
 
-def adjust(logits: Tensor, draw: Draw) -> None:
-    """Bias and penalties of one row, in place. logits [vocab]."""
-    p, device = draw.params, logits.device
-    if p.logit_bias:
-        logits[torch.tensor(list(p.logit_bias), device=device)] += torch.tensor(
-            list(p.logit_bias.values()), dtype=torch.float32, device=device
-        )
-    if p.repetition_penalty != 1:
-        seen = torch.tensor(sorted(set(draw.tokens)), device=device)
-        x = logits[seen]
-        logits[seen] = torch.where(x > 0, x / p.repetition_penalty, x * p.repetition_penalty)
-    output = draw.tokens[draw.num_prompt_tokens :]
-    if output and (p.presence_penalty or p.frequency_penalty):
-        ids, counts = torch.tensor(output, device=device).unique(return_counts=True)
-        logits[ids] -= p.presence_penalty + p.frequency_penalty * counts
-
-
-def draw_free(logits: Tensor, values: Tensor, noise: Tensor, largest_top_k: int) -> Tensor:
+def draw_free(logits: Tensor, values: Tensor, noise: Tensor) -> Tensor:
     """From all tokens: [R, vocab] -> [R]."""
     ids = torch.arange(logits.shape[-1], device=logits.device)
-    return (logits / values[0, :, None] + gumbel(noise, ids)).argmax(dim=-1)
+    return scale(logits, values[0, :, None]).add_(gumbel(noise, ids)).argmax(dim=-1)
 
 
-def draw_cut(logits: Tensor, values: Tensor, noise: Tensor, largest_top_k: int) -> Tensor:
-    """From the tokens that top-k, top-p and min-p leave: [R, vocab] -> [R]."""
-    temperature, top_k, top_p, min_p = values
-    ids, scaled = survivors(logits / temperature[:, None], top_k, top_p, min_p, largest_top_k)
-    return ids.gather(1, (scaled + gumbel(noise, ids)).argmax(dim=-1, keepdim=True))[:, 0]
+def draw_cut(logits: Tensor, values: Tensor, noise: Tensor, count: int, enough: int) -> Tensor:
+    """From the tokens that top-k, top-p and min-p leave: [R, vocab] -> [R].
 
-
-def survivors(
-    scaled: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, largest_top_k: int
-) -> tuple[Tensor, Tensor]:
-    """scaled [R, vocab] -> ids and logits, likeliest first, [R, C]; -inf where a token is dropped.
-
-    Tokens beyond the first C matter to a row only if its last one survives. Then, and on a GPU, where asking would
-    make the host wait, all are sorted.
+    Only the `count` likeliest are looked at. Where all of them survive there may be more: such rows are drawn again.
     """
-    vocab = scaled.shape[-1]
-    size = min(vocab, max(CANDIDATES, largest_top_k + 1))
-    for count in (size, vocab) if scaled.device.type == "cpu" else (vocab,):
-        best, ids = scaled.topk(count, dim=-1)
-        keep = torch.arange(count, device=scaled.device) < torch.where(top_k > 0, top_k, vocab)[:, None]
-        total = torch.where(top_k > 0, best.masked_fill(~keep, -INF).logsumexp(-1), scaled.logsumexp(-1))
-        p = (best - total[:, None]).exp()
-        keep &= (p.cumsum(dim=-1) - p < top_p[:, None]) | (top_p >= 1)[
-            :, None
-        ]  # the smallest set that reaches top_p
-        keep &= p >= min_p[:, None] * p[:, :1]
-        keep[:, 0] = True
-        if count == vocab or not keep[:, -1].any():
-            break
-    return ids, best.masked_fill(~keep, -INF)
+    ids, scaled, kept = survivors(logits, values, count)
+    dropped = torch.arange(ids.shape[-1], device=ids.device) >= kept[:, None]
+    scores = (scaled + gumbel(noise, ids)).masked_fill_(dropped, -INF)
+    tokens = ids.gather(1, scores.argmax(dim=-1, keepdim=True))[:, 0]
+    if count < min(enough, vocab := logits.shape[-1]):
+        again = (kept >= count).nonzero()[:, 0]
+        if len(again):
+            more = 16 * count if 64 * count < vocab else vocab
+            tokens[again] = draw_cut(logits[again], values[:, again], noise[:, again], more, enough)
+    return tokens
+
+
+def survivors(logits: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The likeliest tokens, and how many of them may be drawn.
+
+    Args:
+        logits: [R, vocab]
+        values: [4, R]: temperature, top-k, top-p, min-p.
+
+    Returns:
+        ids [R, C] with C = count or the vocabulary, likeliest first; their scaled logits [R, C], the first one's 0; how
+        many survive, [R]: always the first ones, at least one. C or more where there may be others behind them.
+    """
+    temperature, top_k, top_p, min_p = values[:, :, None]
+    ids = likeliest(logits, count)
+    scaled = scale(logits, temperature)
+    best = scaled.gather(1, ids)
+    weights = best.exp()  # probabilities, but for a factor
+    mass = weights.cumsum(dim=-1)
+    count, vocab = best.shape[-1], logits.shape[-1]
+    limit = torch.where(top_k > 0, top_k.clamp(max=vocab), vocab).long()
+    left = mass.gather(1, limit.clamp(max=count) - 1)  # by top-k
+    total = torch.where(limit < vocab, left, scaled.exp_().sum(dim=-1, keepdim=True))
+    kept = 1 + (mass < top_p * total).sum(dim=-1, keepdim=True)  # the smallest set that reaches top_p of that
+    kept = kept.minimum(limit).minimum((weights >= min_p).sum(dim=-1, keepdim=True)).clamp(min=1)
+    unknown = (limit > count) & (limit < vocab)  # a top-k that reaches further than we looked
+    return ids, best, kept.masked_fill(unknown, count)[:, 0]
+
+
+def scale(logits: Tensor, temperature: Tensor) -> Tensor:
+    """logits [R, vocab] / temperature [R, 1], moved so that the highest is 0: dividing that by little stays finite."""
+    return (logits - logits.amax(dim=-1, keepdim=True)).div_(temperature)
+
+
+def likeliest(logits: Tensor, count: int) -> Tensor:
+    """logits [R, vocab] -> ids of the highest ones, [R, C], in order; of equal ones the smaller id comes first.
+
+    topk alone picks any of equal ones, others for another count. So each logit becomes an integer that no other has: the
+    bits of floats are ordered as their values are, once those of negative ones are turned around, and below them goes the id.
+    """
+    vocab = logits.shape[-1]
+    bits = logits.view(torch.int32)
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() << 32
+    keys -= torch.arange(vocab, device=logits.device)
+    return -keys.topk(min(count, vocab), dim=-1).values & 0xFFFFFFFF
 
 
 def gumbel(noise: Tensor, ids: Tensor) -> Tensor:
-    """noise [2, R] (key, position), ids [vocab] or [R, C] -> a standard Gumbel variate for each, float32."""
+    """noise [2, R] (key, position), ids [vocab] or [R, C] -> a standard Gumbel variate for each, float32, never infinite.
+
+    Each row has a splitmix64 generator of its own, and token i gets its i-th number.
+    """
     key, position = noise
-    row = mix(key + mix(position))[:, None]
-    uniform = ((mix(row + mix(ids)) >> 40) & 0xFFFFFF).float()  # 24 bits: as many as a float32 holds
-    return -torch.log(-torch.log((uniform + 0.5) / 2**24))
+    bits = mix(mix(key + mix(position))[:, None] + ids * GOLDEN)
+    bits &= 2**63 - 1
+    # Tokens win by large noise, which comes from small numbers, and those keep their 24 digits in a float.
+    uniform = bits.float().add_(1).mul_(2.0**-63).clamp_(max=1 - 2.0**-24)
+    return uniform.neg_().log1p_().neg_().log_().neg_()
+
+
+GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, an odd number near 2**64 over the golden ratio
 
 
 def mix(x: Tensor) -> Tensor:
-    """splitmix64's finaliser (Steele et al., 2014) on int64: each bit of the result depends on every bit of x."""
-    x = x + -7046029254386353131  # 0x9E3779B97F4A7C15: else zero stays zero
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687  # the mask makes the shift a logical one
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+    """splitmix64 (Steele et al., 2014) on int64: each bit of the result depends on every bit of x."""
+    x = fold(x + GOLDEN, 30).mul_(-4658895280553007687)
+    x = fold(x, 27).mul_(-7723592293110705685)
+    return fold(x, 31)
+
+
+def fold(x: Tensor, shift: int) -> Tensor:
+    """x ^ (x >> shift), in place; the mask takes away the copies of the sign."""
+    return x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (64 - shift) - 1))
