@@ -34,7 +34,7 @@ def softmax_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, mask: T
     """
     n, heads, d = q.shape
     q = q.unflatten(1, (layer.num_kv_heads, -1)).permute(1, 2, 0, 3)  # [Hkv, G, N, D]
-    scores = q.reshape(layer.num_kv_heads, -1, d) @ k.transpose(1, 2) * layer.scale  # [Hkv, G * N, N]
+    scores = (q * layer.scale).reshape(layer.num_kv_heads, -1, d) @ k.transpose(1, 2)  # [Hkv, G * N, N]
     scores = scores.unflatten(1, (-1, n)).masked_fill(~mask, -torch.inf)
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(
         v.dtype
