@@ -155,9 +155,15 @@ def check_runs(case: Case, twin: Twin) -> str:
 
 def record(case: Case, checked: str, args: argparse.Namespace) -> Result:
     """Every number of the runs, under the keys that claims and articles use."""
-    workload = {"weights": case.weights, "dtype": str(case.dtype).removeprefix("torch."), "prompt_tokens": PROMPT,
-                "total_tokens": list(case.lengths),
-        "untimed_before": warmed(case), "batch": 1, "threads": torch.get_num_threads()}  # fmt: skip
+    workload = {
+        "weights": case.weights,
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "prompt_tokens": PROMPT,
+        "total_tokens": list(case.lengths),
+        "untimed_before": warmed(case),
+        "batch": 1,
+        "threads": torch.get_num_threads(),
+    }
     command = repeat_command(args)
     result = Result(case.name, 3, command, workload, case.seed, checked, device=str(case.device))
     record_lengths(case, result)
