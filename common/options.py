@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import os
 import types
 import typing
@@ -47,9 +48,9 @@ class Options:
                 continue
             if m.get("choices") and value not in m["choices"]:
                 raise UserError(f"{f.name} = {value!r}: possible are {', '.join(map(str, m['choices']))}")
-            if m.get("least") is not None and value < m["least"]:
+            if m.get("least") is not None and not value >= m["least"]:  # so that NaN is none either
                 raise UserError(f"{f.name} = {value!r}, but must be at least {m['least']}")
-            if m.get("most") is not None and value > m["most"]:
+            if m.get("most") is not None and not value <= m["most"]:
                 raise UserError(f"{f.name} = {value!r}, but must be at most {m['most']}")
 
 
@@ -104,7 +105,10 @@ def parse(name: str, text: str, kind: type, optional: bool) -> Any:
             raise UserError(f"{name} = {text!r}: possible are {', '.join((*YES, *NO))}")
         return text.lower() in YES
     try:
-        return kind(text)
+        value = kind(text)
+        if kind is float and not math.isfinite(value):
+            raise ValueError
+        return value
     except ValueError:
         raise UserError(f"{name} = {text!r} is no {'whole number' if kind is int else 'number'}") from None
 
