@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -159,7 +160,7 @@ def test_a_million_mistakes_cost_no_more_than_their_bytes(server: Process, body:
     path = PATHS[b'"messages"' in body[:30]]
     began = time.monotonic()
     assert post(server, path, body.replace(b'"M"', json.dumps(server.model).encode())).status_code == 400
-    assert time.monotonic() - began < 20  # recorded: about a second
+    assert time.monotonic() - began < 40  # recorded: about two seconds
     assert server.usage()[1] - before < 600 << 20
 
 
@@ -233,5 +234,7 @@ def test_no_headers_break_the_server(server: Process, headers: dict[str, str]):
 
 
 def test_a_header_without_end_is_refused(server: Process):
-    response = server.http.get("/health", headers={"X": "x" * 200_000})
-    assert 400 <= response.status_code < 500
+    with contextlib.suppress(httpx.TransportError):  # hung up on while it still talked
+        response = server.http.get("/health", headers={"X": "x" * 5_000_000})
+        assert 400 <= response.status_code < 500
+    assert server.http.get("/health").status_code == 200

@@ -58,13 +58,13 @@ def test_requests_run_one_after_the_other(inside: Inside):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 @pytest.mark.needs(without=("batching",))
 def test_three_curls_are_answered_in_order(server: Process):
-    body = f'{{"model": "{server.model}", "prompt": "Once", "max_tokens": 200, "ignore_eos": true}}'
+    body = f'{{"model": "{server.model}", "prompt": "Once", "max_tokens": 60, "ignore_eos": true}}'
     argv = ["curl", "-s", f"{server.url}/v1/completions", "-H", "Content-Type: application/json", "-d", body]
     done: list[int] = []
     known = len(server.requests())
 
     def one(number: int) -> None:
-        subprocess.run(argv, env=environment(no_proxy="*"), stdout=subprocess.DEVNULL, timeout=60, check=True)
+        subprocess.run(argv, env=environment(no_proxy="*"), stdout=subprocess.DEVNULL, timeout=180, check=True)
         done.append(number)
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(3)]

@@ -143,6 +143,7 @@ def test_a_real_process_that_cannot_start_exits_with_the_reason(subject: Subject
     assert_one_line((done.returncode, done.stderr), "config.json")
 
 
+@pytest.mark.needs(ends=True)
 def test_the_server_does_not_import_transformers(subject: Subject):
     """Which would take seconds at every start."""
     code = f"import sys, {subject.package}.engine.server.__main__; print('transformers' in sys.modules)"
