@@ -12,6 +12,7 @@ import tracemalloc
 import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -198,7 +199,11 @@ def test_requests_run_in_the_order_they_came_one_at_a_time_each_as_if_alone(made
     made.start()
     for prompt in PROMPTS * 2:
         readers.append(Reader())
-        both = lambda output, reader=readers[-1]: (order.append(output.request_id), reader(output))  # noqa: E731
+
+        def both(output, reader=readers[-1]):
+            order.append(output.request_id)
+            reader(output)
+
         made.add(prompt, params(6), f"r{len(readers)}", both)
     for prompt, reader in zip(PROMPTS * 2, readers, strict=True):
         assert reader.wait().tokens == alone(prompt, 6)
@@ -239,7 +244,12 @@ def test_stepping_by_hand_gives_what_the_thread_gives(build, alone):
 def count_steps(made, monkeypatch):
     calls = []
     real = made.step
-    monkeypatch.setattr(made, "step", lambda: (calls.append(1), real())[1])
+
+    def step():
+        calls.append(1)
+        return real()
+
+    monkeypatch.setattr(made, "step", step)
     return calls
 
 
@@ -481,7 +491,7 @@ def test_a_full_queue_weighs_no_more_than_the_server_says(build, parts):
 
     async def ask():
         app = create_app(lambda: made, model_name="tale")
-        route = next(r for r in app.routes if r.path == "/v1/requests")
+        route: Any = next(r for r in app.routes if getattr(r, "path", "") == "/v1/requests")
         async with app.router.lifespan_context(app):
             while app.state.service.engine is None:
                 await asyncio.sleep(0.001)
@@ -528,7 +538,8 @@ def test_a_request_added_while_the_engine_closes_is_refused_or_ended_never_forgo
     for _ in range(5):
         made = build()
         made.start()
-        readers, go = [], threading.Barrier(5)
+        readers: list[Reader] = []
+        go = threading.Barrier(5)
 
         def keep_adding(made=made, readers=readers, go=go):
             go.wait(LIMIT)
@@ -592,7 +603,8 @@ def test_random_hang_ups_leave_no_request_no_thread_and_no_memory(build, alone, 
 class Queue(RuleBasedStateMachine):
     """What the engine must do, in ten lines: a list that waits, one that runs, tokens counted."""
 
-    parts = alone = None  # set by the test
+    parts: Any
+    alone: Any  # both set by the test
 
     def __init__(self):
         super().__init__()
