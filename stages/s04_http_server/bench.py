@@ -25,7 +25,7 @@ from common.measure import Result, median
 from common.tutorial import load_stage
 
 from . import engine
-from .lesson import load
+from .lesson import envelope, load
 from .lesson.process import LiveServer, server_flags
 from .lesson.sides import NAMES, Sides, Trial, check
 
@@ -57,6 +57,7 @@ class Work:
     idle: list[float] = field(default_factory=list)
     awake: list[float] = field(default_factory=list)
     together: list[float] = field(default_factory=list)
+    envelope: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -144,6 +145,7 @@ def measure(work: Work) -> None:
     check(once, work.count)
     note(f"{work.count} tokens are the same: {once['loop'].text[:60]!r}...")
     client = work.sides.client
+    work.envelope = envelope.parts(20 if work.quick else 200)
     work.trials = collect(work, work.count, work.repeats)
     work.first = collect(work, min(4, work.count), work.repeats if work.quick else 3 * work.repeats)
     work.idle = load.ask_health(client, lambda asked: asked < (20 if work.quick else 200))
@@ -198,6 +200,9 @@ def record_tokens(work: Work, result: Result) -> None:
     for n in work.points:
         for way in ("loop", "stream"):
             result.add(f"{way}_at_{n}", unit="ms", samples=[1e3 * at(one, n) for one in work.trials[way]])
+    for part, seconds in work.envelope.items():
+        result.add(f"{part}_us", unit="us", samples=[1e6 * s for s in seconds])
+    result.add("envelope_us", sum(result.values[f"{part}_us"]["value"] for part in work.envelope), "us")
     text, received = len(work.trials["stream"][0].text.encode()), work.trials["stream"][0].received
     result.add("wire_bytes_per_token", received / work.count, "bytes")
     result.add("text_bytes_per_token", text / work.count, "bytes")
@@ -248,6 +253,8 @@ def show_result(result: Result) -> None:
         "first token": f"{value['ttft_ms']:.1f} ms streamed, {value['loop_ttft_ms']:.1f} ms by the bare loop",
         "the reader starts": f"{value['reader_starts_sooner']:.0f}x sooner than without streaming",
         "/health while generating": f"P50 {busy['p50']:.1f} ms, P99 {busy['p99']:.1f} ms of {len(busy['samples'])} (idle P50 {idle['p50']:.1f} ms)",
+        "on an envelope": f"JSON {value['json_us']:.0f} us + hand-over {value['hand_over_us']:.0f} us + socket "
+        f"{value['socket_us']:.0f} us = {value['envelope_us']:.0f} us a token",
         "on the wire": f"{value['wire_bytes_per_token']:.0f} bytes a token, {value['text_bytes_per_token']:.1f} of them text",
         f"{CLIENTS} clients at once": "first token after "
         + ", ".join(f"{value[f'client_{n}_of_{CLIENTS}_ttft_ms']:,.0f} ms" for n in range(1, CLIENTS + 1)),
