@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.tutorial import ROOT, drawing, figures, readme
-from common.tutorial.articles import check, commands, documents, fill, prose, read, skeleton, source
+from common.tutorial.articles import check, documents, fill, prose, read, skeleton, source
 from common.tutorial.articles.command import chosen
 from common.tutorial.articles.options import pick
 from common.tutorial.articles.render import find_article, readable
@@ -577,16 +577,3 @@ def test_texts_of_this_repository_are_true() -> None:
 def test_figures_of_this_repository_are_current() -> None:
     stale = [path.name for path in sorted(figures.FOLDER.glob("*.toml")) if not figures.is_current(path)]
     assert not stale, f"{', '.join(stale)}: run python -m common.tutorial figures"
-
-
-TYPED = {command.text: command for path in documents(ROOT) for command in readme.commands(path)}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("text", TYPED)
-def test_command_that_a_text_tells_to_type_works(text: str) -> None:
-    command = TYPED[text]
-    if command.needs:
-        pytest.skip(f"needs {command.needs}")
-    output = commands.execute(commands.Run(text, timeout_s=300), ROOT)
-    assert not output.error, f"{command.path}:{command.line}: {output.error}"

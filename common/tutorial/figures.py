@@ -24,6 +24,8 @@ hand. One file is one figure; `kind` says which:
     result = ["s03", "cpu"]
     log = ["x", "y"]
     lines = [{ label = "with the cache", key = "cached_{tokens}", scale = 1.0, dashed = false }]
+
+    kind = "terminal"                    a recording of a command's output, see `record`
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from typing import Any
 from common.console import piece
 from common.errors import UserError
 from common.results import load_result
-from common.tutorial import drawing
+from common.tutorial import drawing, record
 from common.tutorial.chain import ROOT
 
 FOLDER = ROOT / "articles" / "figures"
@@ -57,16 +59,19 @@ def render(path: Path, root: Path = ROOT) -> str:
             return _state(spec)
         if spec.get("kind") == "lines":
             return _lines(spec, path, root)
-        raise UserError(f"kind {spec.get('kind')!r} must be 'state' or 'lines'")
+        if spec.get("kind") == "terminal":
+            return record.draw(path.stem, spec, root)
+        raise UserError(f"kind {spec.get('kind')!r} must be 'state', 'lines' or 'terminal'")
     except KeyError as error:
         raise UserError(f"{path.name}: {error.args[0]} is missing") from None
     except (tomllib.TOMLDecodeError, UserError) as error:
         raise UserError(f"{path.name}: {error}") from None
 
 
-def is_current(path: Path, root: Path = ROOT) -> bool:
+def is_current(path: Path, root: Path = ROOT, run: bool = False) -> bool:
     """Whether the SVG beside `path` shows what `path` and the results say today.
 
+    run: execute the commands of recordings too; without, a recording is judged by its description alone.
     State pictures are compared byte for byte. A chart is drawn by matplotlib, whose bytes differ between
     versions: there the hash of what was drawn is compared, which stands in the file.
     """
@@ -75,6 +80,8 @@ def is_current(path: Path, root: Path = ROOT) -> bool:
         return False
     text = drawn.read_text(encoding="utf-8")
     spec = tomllib.loads(path.read_text(encoding="utf-8"))
+    if spec.get("kind") == "terminal":
+        return record.is_current(text, spec, root, run)
     if spec.get("kind") == "lines":
         return _stamp(spec, _points(spec, root)) in text
     return text == render(path, root)
@@ -193,6 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="some figures; all without")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when one is out of date")
+    parser.add_argument("--fast", action="store_true", help="do not run the commands that are recorded")
     args = parser.parse_args(argv)
     paths = sorted(FOLDER.glob("*.toml"))
     known = {path.stem for path in paths}
@@ -201,7 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"figure {name!r} does not exist; there are {', '.join(sorted(known)) or 'none yet'}"
             )
-    stale = [p for p in paths if (not args.names or p.stem in args.names) and not is_current(p)]
+    asked = [p for p in paths if not args.names or p.stem in args.names]
+    stale = [p for p in asked if not is_current(p, run=not args.fast)]
     for path in stale:
         if args.check:
             print(
@@ -211,5 +220,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             path.with_suffix(".svg").write_text(render(path), encoding="utf-8", newline="\n")
             print(f"drew articles/figures/{path.stem}.svg")
     if not stale:
-        print(f"{len(paths)} figures are current")
+        print(f"{len(asked)} figures are current")
     return 1 if stale and args.check else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,28 @@ from common.tutorial.articles.tables import markdown
 from common.tutorial.chain import ROOT, Stage, stages
 from common.tutorial.claims import evaluate_number, recorded
 
-PLANNED = (
-    "Forward pass", "Greedy decoding", "KV cache", "HTTP server", "Sampling", "Request queue", "Prefill batching",
-    "Continuous batching", "Flash attention", "Logprobs and structured output", "Telemetry", "Paged KV cache",
-    "Triton kernels", "Streaming client", "Stress test", "Speculative decoding", "Quantization", "LoRA",
-    "Cost dashboard", "Showcase",
-)  # fmt: skip
+PLANNED = {  # what is to come, in order: title, and what its demo is to show
+    "Forward pass": "",
+    "Greedy decoding": "",
+    "KV cache": "",
+    "HTTP server": "the engine behind OpenAI's protocol, streaming",
+    "Sampling": "one prompt under nine presets; the same seed gives the same text in any company",
+    "Request queue": "requests that wait, run, finish, fail and are cancelled",
+    "Prefill batching": "five prompts in one forward pass",
+    "Continuous batching": "requests join and leave between two steps; long prompts in chunks",
+    "Flash attention": "the same numbers without the matrix of all scores",
+    "Logprobs and structured output": "how sure the model was; an answer forced into a schema",
+    "Telemetry": "a live dashboard under load",
+    "Paged KV cache": "twenty requests in the memory of eight",
+    "Triton kernels": "paged attention in three steps, and CUDA graphs",
+    "Streaming client": "chat in the terminal and in the browser",
+    "Stress test": "a hundred clients; load is shed, nothing is lost",
+    "Speculative decoding": "a small model proposes, the large one decides",
+    "Quantization": "the same story in int8 and int4",
+    "LoRA": "two adapters in one batch",
+    "Cost dashboard": "a price on every request",
+    "Showcase": "everything on, in one command",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +76,19 @@ def tables(root: Path = ROOT) -> dict[str, Callable[[], list[str]]]:
 
 
 def stage_table(root: Path = ROOT) -> list[str]:
-    """number, question (linked), key number against the stage before, status."""
+    """number, title (linked), question, key number against the stage before, status."""
     built = {stage.number: stage for stage in stages(root)}
+    planned = list(PLANNED.items())
     rows = []
-    for number in range(1, max([len(PLANNED), *built]) + 1):
+    for number in range(1, max([len(planned), *built]) + 1):
         if number not in built:
-            rows.append([f"{number:02d}", PLANNED[number - 1], "", "", "planned"])
+            title, shows = planned[number - 1]
+            rows.append([f"{number:02d}", title, f"*{shows}*" if shows else "", "", "planned"])
             continue
         stage = built[number]
         link = f"[{stage.title}](stages/{stage.folder.name}/)"
         article = next((root / "articles").glob(f"{stage.nn}-*.md"), None)
-        status = f"[article](articles/{article.name})" if article else "runs"
+        status = f"runs, [article](articles/{article.name})" if article else "runs"
         rows.append([stage.nn, link, stage.manifest.question, headline(stage, root), status])
     return markdown(["", "stage", "question", "its number", "status"], rows)
 
@@ -86,6 +105,9 @@ def headline(stage: Stage, root: Path = ROOT) -> str:
     except UserError:
         return "not recorded yet"
     return f"{head.label}: {before}{after} {head.unit}".rstrip()
+
+
+PROGRAMS = {"demo": "__main__", "server": "engine.server.__main__"}
 
 
 class _Captured(Exception):
@@ -111,37 +133,51 @@ def parser_of(module: str) -> argparse.ArgumentParser | None:
 
 
 def flag_table(chain: Sequence[Stage]) -> list[str]:
-    """flag, default, the stage that brings it, what it excludes, over the demos of all stages."""
-    rows: dict[str, list[str]] = {}
+    """flag, default, the stage that brings it, the program it belongs to, what it excludes, over all stages."""
+    rows: dict[tuple[str, str], list[str]] = {}
     for stage in chain:
-        if not (stage.folder / "__main__.py").exists():
-            continue
-        parser = parser_of(f"{stage.package}.__main__")
-        if parser is None:
-            continue
-        for action in parser._actions:
-            flag = next((option for option in action.option_strings if option.startswith("--")), None)
-            if flag and flag not in rows and action.dest != "help":
-                rows[flag] = [
+        for program, path in PROGRAMS.items():
+            parser = parser_of(f"{stage.package}.{path}") if _exists(stage, path) else None
+            for action in parser._actions if parser else ():
+                flag = next((option for option in action.option_strings if option.startswith("--")), None)
+                if flag is None or action.dest == "help" or (program, flag) in rows:
+                    continue
+                row = [
                     f"`{flag}`",
+                    program,
                     _default(action),
                     stage.nn,
                     _excluded(parser, action),
                     _help(action),
                 ]
-    return markdown(["flag", "default", "from stage", "excludes", "what it does"], list(rows.values()))
+                rows[program, flag] = row
+    return markdown(["flag", "of the", "default", "from stage", "excludes", "what it does"],
+                    [row for program in PROGRAMS for (owner, _), row in rows.items() if owner == program])  # fmt: skip
+
+
+def _exists(stage: Stage, module: str) -> bool:
+    return (stage.folder / f"{module.replace('.', '/')}.py").exists()
+
+
+_SAID = re.compile(r" ?\((?!repeatable|none)(\S+)\)$")  # a default that only the help text knows
+
+
+def _unset(action: argparse.Action) -> bool:
+    return action.default in (None, argparse.SUPPRESS)
 
 
 def _default(action: argparse.Action) -> str:
-    if action.default in (None, False, argparse.SUPPRESS, []):
+    said = _SAID.search((action.help or "").replace("%(default)s", ""))
+    value = said[1] if said and _unset(action) else action.default
+    if value in (None, False, argparse.SUPPRESS, []):
         return ""
-    return f"`{action.default}`".replace("|", "\\|")
+    return f"`{value}`".replace("|", "\\|")
 
 
-def _excluded(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+def _excluded(parser: argparse.ArgumentParser | None, action: argparse.Action) -> str:
     others = [
         other.option_strings[0]
-        for group in parser._mutually_exclusive_groups
+        for group in (parser._mutually_exclusive_groups if parser else ())
         if action in group._group_actions
         for other in group._group_actions
         if other is not action and other.option_strings
@@ -151,7 +187,8 @@ def _excluded(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 def _help(action: argparse.Action) -> str:
     """The help text without its mention of the default, which has a column of its own."""
-    text = (action.help or "").split(" (%(default)")[0].split("(%(default)")[0]
+    text = re.sub(r" ?\(%\(default\)[rs]\)", "", action.help or "")
+    text = (_SAID.sub("", text) if _unset(action) else text).removesuffix(" (none)")
     return text.replace("%%", "%").replace("|", "\\|").strip()
 
 

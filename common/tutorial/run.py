@@ -11,6 +11,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 
+from rich.table import Table
 from rich.text import Text
 
 from common.console import heading, note, show
@@ -93,9 +94,10 @@ def show_next(stage: Stage) -> None:
         lines.append((f"{where}/", ", ".join(exercises)))
     if after := neighbour(stage, 1):
         lines.append((f"make stage-{after.nn}", f"next: {after.manifest.question}"))
-    width = max(len(command) for command, _ in lines)
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=True)
     for command, text in lines:
-        show(Text(f"  {command:<{width}}  {text}"))
+        grid.add_row(Text(f"  {command}", no_wrap=True), Text(text))
+    show(grid)
 
 
 def main(argv: list[str]) -> int:
