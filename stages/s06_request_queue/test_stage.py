@@ -35,6 +35,11 @@ def parts(random_gpt2):
     return load_model(random_gpt2, "cpu")
 
 
+def new(parts, model=None, **config):
+    """An engine. parts: (model, tokenizer, config)"""
+    return engine.Engine(model or parts[0], parts[1], parts[2], engine.EngineConfig(**config))
+
+
 class Gate:
     """A model whose forward passes wait for permission, and are counted."""
 
@@ -83,7 +88,7 @@ def build(parts):
     made = []
 
     def make(model=None, **config):
-        made.append(engine.Engine(model or parts[0], *parts[1:], engine.EngineConfig(**config)))
+        made.append(new(parts, model, **config))
         return made[-1]
 
     yield make
@@ -113,7 +118,7 @@ def alone(parts):
 
     def run(prompt, count):
         if tuple(prompt) not in known:
-            made = engine.Engine(*parts, engine.EngineConfig())
+            made = new(parts)
             known[tuple(prompt)] = made.generate([prompt], params(40))[0].tokens
         return known[tuple(prompt)][:count]
 
@@ -221,7 +226,7 @@ def test_requests_that_come_while_others_run_keep_their_order(made):
 def test_stepping_by_hand_gives_what_the_thread_gives(build, alone):
     by_hand, threaded = build(), build()
     threaded.start()
-    settings = [
+    ways: list[Any] = [
         dict(),
         dict(temperature=0.9, seed=7),
         dict(stop=("e",)),
@@ -229,7 +234,7 @@ def test_stepping_by_hand_gives_what_the_thread_gives(build, alone):
     ]
     found = {}
     for name, one in (("hand", by_hand), ("thread", threaded)):
-        readers = [add(one, p, 12, **s)[1] for p, s in zip(PROMPTS, settings, strict=False)]
+        readers = [add(one, p, 12, **s)[1] for p, s in zip(PROMPTS, ways, strict=False)]
         if one is by_hand:
             step_all(one)
         found[name] = [[(o.tokens, o.text, o.finish_reason) for o in r.wait().outputs] for r in readers]
@@ -608,7 +613,7 @@ class Queue(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.made = engine.Engine(*self.parts, engine.EngineConfig(max_waiting=3, history=100))
+        self.made = new(self.parts, max_waiting=3, history=100)
         self.all, self.waiting, self.running, self.aborted = [], [], None, []
 
     @rule(prompt=st.sampled_from(PROMPTS), count=st.integers(1, 6))

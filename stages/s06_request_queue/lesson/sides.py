@@ -1,0 +1,69 @@
+"""The same tokens by three ways: the previous stage's engine, this one stepped by hand, and this one with its thread."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+WAYS = ("before", "hand", "thread")
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """One engine for each way, on the same weights."""
+
+    engines: dict[str, Any]
+    packages: dict[str, ModuleType]
+
+    @classmethod
+    def build(cls, before: ModuleType, now: ModuleType, ours: Any, device: str, dtype: str) -> Sides:
+        """ours: an engine of `now`, which gives the model. The one with the thread is started."""
+        packages = {"before": before, "hand": now, "thread": now}
+        parts = ours.model, ours.tokenizer, ours.model_config
+        engines = {
+            way: packages[way].Engine(*parts, packages[way].EngineConfig(device, dtype)) for way in WAYS
+        }
+        engines["thread"].start()
+        return cls(engines, packages)
+
+    def close(self) -> None:
+        for engine in self.engines.values():
+            engine.close()
+
+    def run(self, way: str, prompt: Sequence[int], count: int) -> tuple[list[int], float]:
+        """(tokens, seconds) of a greedy text, read through `stream`."""
+        params = self.packages[way].SamplingParams(count, ignore_eos=True)
+        start = time.perf_counter()
+        tokens = [t for output in self.engines[way].stream(prompt, params) for t in output.tokens]
+        return tokens, time.perf_counter() - start
+
+    def one_token(self, way: str, prompt: Sequence[int]) -> float:
+        """Seconds from `add` to the only output of a request, as the thread that steps sees it."""
+        engine, ended = self.engines[way], []
+        params = self.packages[way].SamplingParams(1, ignore_eos=True)
+        start = time.perf_counter()
+        engine.add(prompt, params, None, lambda output: ended.append(time.perf_counter()))
+        while not ended:
+            if way == "hand":
+                engine.step()
+            else:
+                time.sleep(0.0005)
+        seconds: float = ended[0] - start
+        return seconds
+
+
+def in_turns(ways: Sequence[str], rounds: int, run: Callable[[str], float]) -> dict[str, list[float]]:
+    """What `run(way)` returns, `rounds` times each, in turns that begin with another way each time. The first warms up."""
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(rounds + 1):
+        gc.collect()
+        first = turn % len(ways)
+        for way in (*ways[first:], *ways[:first]):
+            value = run(way)
+            if turn:
+                found[way].append(value)
+    return found
