@@ -73,6 +73,8 @@ propagate: setup ## propagate|carry a fix FROM=NN through the later stages (FILE
 	@$(RUN) propagate
 articles: setup ## articles|fill in every code block, output and number of the articles
 	@$(RUN) articles
+figures: setup ## figures|draw the figures anew, and record the terminal pictures
+	@$(RUN) figures
 history: setup ## history|export the stages as a linear git repository
 	@$(RUN) history
 new-stage: setup ## new-stage|start the next stage as a copy of the last (ARGS='slug --title .. --question .. --idea ..')
@@ -106,4 +108,4 @@ help: ## help|this list
 .DEFAULT:
 	@echo "error: no target '$@'; make help lists them" >&2; exit 2
 
-.PHONY: help setup clean chat doctor sanity test test-all bench lint types verify relock propagate articles history new-stage
+.PHONY: help setup clean chat doctor sanity test test-all bench lint types verify relock propagate articles figures history new-stage

@@ -127,28 +127,41 @@ def checkout(tmp_path: Path) -> Path:
     executable(
         folder / "bin" / "make", '#!/bin/sh\necho "made $*"\ncase " $FAIL " in *" $1 "*) exit 3;; esac\n'
     )
-    executable(folder / "common" / "tutorial" / "verify.py", "")
     return folder
 
 
-def ci(checkout: Path, fail: str) -> subprocess.CompletedProcess[str]:
+def ci(checkout: Path, fail: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return shell(checkout / ".ci" / "run", "VENV=none", cwd=checkout.parent, FAIL=fail,
-                 PATH=f"{checkout}/bin:{os.environ['PATH']}")  # fmt: skip
+                 PATH=f"{checkout}/bin:{os.environ['PATH']}", **environment)  # fmt: skip
 
 
-def test_ci_runs_every_step_and_passes(checkout):
+STEPS = ["setup", "lint", "types", "verify", "articles", "figures", "test"]
+
+
+def test_ci_runs_every_step_and_passes_and_pytest_has_the_last_word(checkout):
     done = ci(checkout, "")
     assert done.returncode == 0, done.stdout + done.stderr
-    made = re.findall(r"^made (\S+) VENV=none$", done.stdout, re.M)
-    assert made == ["setup", "lint", "types", "verify", "test"]
+    assert re.findall(r"^made (\S+) VENV=none", done.stdout, re.M) == STEPS
+    assert done.stdout.endswith("\n== test\nmade test VENV=none\n")
 
 
-@pytest.mark.parametrize("target", ["lint", "types", "verify", "test"])
+@pytest.mark.parametrize("target", STEPS[1:])
 def test_ci_fails_when_a_step_fails_and_still_runs_the_others(checkout, target):
     done = ci(checkout, target)
     assert done.returncode != 0
-    assert f"== {target}: FAILED with status 3" in done.stdout
-    assert done.stdout.count("made ") == 5
+    assert done.stdout.count("made ") == len(STEPS)
+    if target != "test":
+        assert f"== {target}: FAILED with status 3" in done.stdout
+        assert f"== failed so far: {target} (" in done.stdout
+    assert done.stdout.endswith("\nmade test VENV=none\n")
+
+
+def test_ci_compares_with_what_the_change_is_based_on_where_it_is_known(checkout):
+    assert (
+        "made verify VENV=none ARGS=--since origin/main\n"
+        in ci(checkout, "", VITRINE_SINCE="origin/main").stdout
+    )
+    assert "--since" not in ci(checkout, "").stdout
 
 
 def test_ci_stops_where_nothing_can_be_set_up(checkout):
