@@ -68,6 +68,7 @@ class Fake:
         self.stop_at: int | None = None
         self.silent_at: int | None = None
         self.busy_is_wrong = False
+        self.last_is_empty = False  # an end token, say
         self.knows = {
             "model",
             "prompt",
@@ -127,7 +128,8 @@ class Fake:
                 wrong = self.busy_is_wrong and self.now > 1 and i == 2
                 text = "WRONG" if wrong else WORDS[(begin + i) % len(WORDS)]
                 ends = i + 1 == count or i + 1 == self.stop_at
-                choice = {"index": 0, "text": " " + text, "finish_reason": "length" if ends else None}
+                text = "" if ends and self.last_is_empty else " " + text
+                choice = {"index": 0, "text": text, "finish_reason": "length" if ends else None}
                 yield b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
                 if ends:
                     count = i + 1
@@ -414,6 +416,14 @@ def test_stream_is_timed_and_counted_by_what_the_server_says(fake):
         "model": "fake", "prompt": [5, 6, 7], "max_tokens": 6, "stream": True, "temperature": 0.0,
         "stream_options": {"include_usage": True}, "ignore_eos": True,
     }  # fmt: skip
+
+
+def test_last_token_without_text_counts_and_ends_the_last_gap(fake):
+    fake.last_is_empty, fake.delay = True, 0.02
+    records = send(fake.url, asked(3, 1), in_flight=1)
+    assert ends(records) == ["completed"] * 2
+    assert [(r.num_tokens, len(r.times)) for r in records] == [(3, 3), (1, 1)]
+    assert records[0].times[-1] == records[0].finished
 
 
 def test_fields_that_a_server_does_not_know_can_be_left_out(fake):
