@@ -51,8 +51,8 @@ class SamplingParams:
             if not isinstance(value, kind) or not low <= value <= high:  # a NaN is in no range
                 what = "whole numbers" if kind is int else "numbers"
                 raise UserError(f"{name} = {value!r}: possible are {what} from {low:g} to {high:g}")
-        if self.repetition_penalty == 0 or self.top_p == 0:
-            raise UserError("repetition_penalty and top_p must be more than 0")
+        if self.top_p == 0:
+            raise UserError("top_p = 0: must be more than that")
         for token, bias in self.logit_bias.items():
             if not isinstance(token, int) or not -INF <= bias < INF:
                 raise UserError(f"logit_bias: {token!r} = {bias!r} must be a token id and a finite number")
@@ -69,7 +69,7 @@ class SamplingParams:
 
 RANGES = (
     ("max_tokens", int, 1, INF), ("temperature", (int, float), 0, 100), ("top_k", int, 0, INF),
-    ("top_p", (int, float), 0, 1), ("min_p", (int, float), 0, 1), ("repetition_penalty", (int, float), 0, 100),
+    ("top_p", (int, float), 0, 1), ("min_p", (int, float), 0, 1), ("repetition_penalty", (int, float), 0.01, 100),
     ("presence_penalty", (int, float), -2, 2), ("frequency_penalty", (int, float), -2, 2),
     ("seed", int, -(2**63), 2**63 - 1), ("sample_index", int, 0, 2**31),
 )  # fmt: skip
@@ -259,10 +259,10 @@ def likeliest(logits: Tensor, count: int) -> Tensor:
 def gumbel(noise: Tensor, ids: Tensor) -> Tensor:
     """noise [2, R] (key, position), ids [vocab] or [R, C] -> a standard Gumbel variate for each, float32, never infinite.
 
-    Each row has a splitmix64 generator of its own, and token i gets its i-th number.
+    Each sample has a splitmix64 generator whose numbers seed one for each position, whose numbers are for the tokens.
     """
     key, position = noise
-    bits = mix(mix(key + mix(position))[:, None] + ids * GOLDEN)
+    bits = mix(mix(key + position * GOLDEN)[:, None] + ids * GOLDEN)
     bits &= 2**63 - 1
     # Tokens win by large noise, which comes from small numbers, and those keep their 24 digits in a float.
     uniform = bits.float().add_(1).mul_(2.0**-63).clamp_(max=1 - 2.0**-24)
@@ -273,7 +273,7 @@ GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, an odd number near 2**64 ov
 
 
 def mix(x: Tensor) -> Tensor:
-    """splitmix64 (Steele et al., 2014) on int64: each bit of the result depends on every bit of x."""
+    """splitmix64 (Steele et al., 2014) on int64: of a seed x the first number, of x + i * GOLDEN the one i later."""
     x = fold(x + GOLDEN, 30).mul_(-4658895280553007687)
     x = fold(x, 27).mul_(-7723592293110705685)
     return fold(x, 31)

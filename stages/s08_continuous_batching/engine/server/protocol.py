@@ -110,7 +110,7 @@ class GenerationRequest(Body):
     n: Annotated[int, Field(ge=1, le=16)] | None = 1
     top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = 0  # this and the next two as vLLM spells them
     min_p: Annotated[float, Field(ge=0, le=1)] | None = 0.0
-    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = 1.0
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=2)] | None = 1.0
     ignore_eos: bool = False  # our own: go on after the end token, for benchmarks
     # Accepted, without effect here.
     user: Text | None = None

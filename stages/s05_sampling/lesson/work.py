@@ -1,0 +1,77 @@
+"""What the benchmark times: strategies, logits to draw from, and a decode step with the keys and values of a text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.loader import build_model, load_model
+from common.shapes import PUBLISHED, published
+
+from .. import engine
+from ..engine.generate import forward
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "greedy": {"temperature": 0.0},
+    "temperature": {"temperature": 1.0},
+    "top_k": {"temperature": 1.0, "top_k": 50},
+    "top_p": {"temperature": 1.0, "top_p": 0.9},
+    "min_p": {"temperature": 1.0, "min_p": 0.05},
+    "full": {"temperature": 0.8, "top_k": 50, "top_p": 0.9, "min_p": 0.02},
+    "penalties": {"temperature": 1.0, "repetition_penalty": 1.1, "presence_penalty": 0.2, "frequency_penalty": 0.2},
+}  # fmt: skip
+LABELS = {
+    "greedy": "greedy", "temperature": "temperature", "top_k": "top-k 50", "top_p": "top-p 0.9", "min_p": "min-p 0.05",
+    "full": "top-k, top-p, min-p", "penalties": "three penalties", "flat": "top-p, flat logits",
+    "sorted": "sort all, then cut", "transformers": "transformers",
+}  # fmt: skip
+CONTEXT = 256  # tokens of the text whose next one is drawn
+
+
+def zipf(vocab: int, seed: int = 0, device: str | torch.device = "cpu") -> Tensor:
+    """Logits [vocab] as uneven as a language model's: the n-th token has a probability in proportion to n**-1.5."""
+    generator = torch.Generator().manual_seed(seed)
+    ranks = torch.randperm(vocab, generator=generator) + 1
+    return (-1.5 * ranks.log()).to(device)
+
+
+def flat(vocab: int, seed: int = 0, device: str | torch.device = "cpu") -> Tensor:
+    """Logits [vocab] of a model that has learned nothing: thousands of tokens make up top-p."""
+    return torch.randn(vocab, generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+class DecodeStep:
+    """One decode step of a model, again and again at the same length of text."""
+
+    def __init__(self, name: str, device: torch.device, dtype: torch.dtype):
+        self.name = Path(name).name
+        self.slug = re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
+        self.random = name in PUBLISHED
+        if self.random:
+            self.model: Any = build_model(published(name), device, dtype, 0)
+        else:
+            self.model = load_model(name, device, dtype)[0]
+        self.vocab = self.model.config.vocab_size
+        context = min(CONTEXT, self.model.config.max_positions - 1)
+        cache = engine.KVCache(self.model.layers_info, context + 1, device, dtype)
+        self.attend = engine.CachedAttention(cache)
+        self.cache, self.context = cache, context
+        generator = torch.Generator().manual_seed(1)
+        self.tokens = torch.randint(self.vocab, (context,), generator=generator).tolist()
+        with torch.inference_mode():
+            forward(self.model, self.tokens, self.attend)
+
+    @torch.inference_mode()
+    def __call__(self) -> Tensor:
+        """-> logits [vocab] of the token after the next."""
+        logits = forward(self.model, [self.tokens[-1]], self.attend)
+        self.cache.truncate_to(self.context)
+        return logits
+
+    def logits(self, own: Tensor) -> Tensor:
+        """The step's own logits, fresh from the model; for random weights, whose are flat, a language model's shape."""
+        return own * 0 + zipf(self.vocab, device=own.device) if self.random else own

@@ -1,0 +1,574 @@
+"""Stage 05's promises: the tokens that may be drawn are transformers', the draws follow their probabilities, and a seed
+gives the same text in any company."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from common.cli import run
+from common.errors import UserError
+
+# Through modules, so that each test fails by itself on an engine that lacks what it needs.
+from . import bench, engine
+from .engine import sampler
+from .lesson import distribution as shown
+from .lesson import reference
+
+CPU = torch.device("cpu")
+INF = float("inf")
+
+
+def params(**values):
+    return engine.SamplingParams(**{"temperature": 1.0, "seed": 1, **values})
+
+
+def logits_of(vocab, seed=0, spread=3.0):
+    return spread * torch.randn(vocab, generator=torch.Generator().manual_seed(seed))
+
+
+def chances(logits, one, tokens=(), prompt=0):
+    """What the engine draws from, [vocab]."""
+    return shown.distribution(logits, shown.text(one, tokens, prompt))
+
+
+def survivors(logits, one):
+    """The ids that may be drawn."""
+    return set(chances(logits, one).nonzero()[:, 0].tolist())
+
+
+def draw(rows):
+    """rows of (logits [vocab], params, tokens so far) as one batch -> a token each."""
+    texts = [shown.text(one, tokens, min(3, len(tokens))) for _, one, tokens in rows]
+    logits = torch.stack([logits for logits, _, _ in rows])
+    return engine.sample(logits, engine.Sampling.build(texts, CPU)).tokens.tolist()
+
+
+def draws(logits, one, count):
+    """`count` draws of one text's noise, one for each position: [count]."""
+    texts = [shown.Text(one, range(position), 0, sampler.noise_key(one)) for position in range(count)]
+    return engine.sample(logits.expand(count, -1), engine.Sampling.build(texts, CPU)).tokens
+
+
+truncations = st.fixed_dictionaries(
+    {
+        "temperature": st.sampled_from([0.3, 0.7, 1.0, 1.7]),
+        "top_k": st.sampled_from([0, 1, 2, 7, 40, 996, 997, 998, 5000]),
+        "top_p": st.sampled_from([1e-9, 0.05, 0.5, 0.9, 0.99, 1.0]),
+        "min_p": st.sampled_from([0.0, 0.001, 0.05, 0.5, 1.0]),
+    }
+)
+
+
+# The tokens that may be drawn, and how likely each is
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    values=truncations,
+    seed=st.integers(0, 10**6),
+    penalty=st.sampled_from([1.0, 0.8, 1.3]),
+    biased=st.booleans(),
+)
+def test_every_parameter_leaves_what_transformers_processors_leave(values, seed, penalty, biased):
+    logits, tokens = logits_of(997, seed), [seed % 997, 5, 5, 11]
+    bias = {3: 5.0, 11: -2.5, 900: -100.0} if biased else {}
+    one = params(**values, repetition_penalty=penalty, logit_bias=bias)
+    assume(not on_the_edge(logits, one, tokens))
+    ours, theirs = chances(logits, one, tokens), reference.Processors(one).probabilities(logits, tokens)
+    assert torch.equal(ours > 0, theirs > 0)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
+def on_the_edge(logits, one, tokens):
+    """Whether rounding alone decides which token is the last of top-p or of min-p."""
+    before = chances(logits, replace(one, top_p=1.0, min_p=0.0), tokens).double().sort(descending=True).values
+    near_p = (before.cumsum(-1) - one.top_p).abs().min() < 1e-5
+    near_min = one.min_p > 0 and (before / before[0] - one.min_p)[1:].abs().min() < 1e-5 and one.min_p < 1
+    return bool(near_p and one.top_p < 1) or bool(near_min)
+
+
+@pytest.mark.parametrize("preset", [
+    dict(temperature=0.7, top_k=30, top_p=0.9, min_p=0.05, repetition_penalty=1.4, logit_bias={7: 4.0, 8: -3.0}),
+    dict(temperature=1.8, top_k=25, top_p=0.5, repetition_penalty=0.7), dict(temperature=1.5, top_p=0.8, min_p=0.2),
+])  # fmt: skip
+def test_the_steps_come_in_the_order_of_transformers_generate(random_gpt2, preset):
+    from transformers import AutoModelForCausalLM
+
+    theirs = AutoModelForCausalLM.from_pretrained(random_gpt2).eval()
+    names = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": None, "repetition_penalty": 1.0}
+    flags = names | {name: value for name, value in preset.items() if name != "logit_bias"}
+    if bias := preset.get("logit_bias"):
+        flags["sequence_bias"] = [[[token], value] for token, value in bias.items()]
+    torch.manual_seed(3)
+    prompt = [7, 8, 9, 7]
+    out = theirs.generate(
+        torch.tensor([prompt]), attention_mask=torch.ones(1, 4), do_sample=True, max_new_tokens=6, eos_token_id=399,
+        pad_token_id=0, output_scores=True, output_logits=True, return_dict_in_generate=True, **flags,
+    )  # fmt: skip
+    tokens = out.sequences[0].tolist()
+    for step, (raw, scores) in enumerate(zip(out.logits, out.scores, strict=True)):
+        ours = chances(raw[0], params(**preset), tokens[: 4 + step], 4)
+        torch.testing.assert_close(ours, scores[0].softmax(-1), atol=1e-6, rtol=1e-4)
+
+
+def test_presence_and_frequency_penalties_are_openais_formula():
+    logits, tokens = logits_of(50), [4, 4, 9, 7, 7, 7, 9]  # three of them the prompt
+    one = params(presence_penalty=0.6, frequency_penalty=-0.25)
+    count = Counter(tokens[3:])
+    expected = [float(x) - count[j] * -0.25 - float(count[j] > 0) * 0.6 for j, x in enumerate(logits)]
+    torch.testing.assert_close(chances(logits, one, tokens, 3), torch.tensor(expected).softmax(-1))
+
+
+def test_repetition_penalty_counts_the_prompt_and_the_others_do_not():
+    logits, prompt = logits_of(50), [4, 4, 9]
+    plain = chances(logits, params(), prompt, 3)
+    assert torch.equal(chances(logits, params(presence_penalty=2.0, frequency_penalty=2.0), prompt, 3), plain)
+    assert not torch.equal(chances(logits, params(repetition_penalty=1.5), prompt, 3), plain)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    values=st.lists(st.sampled_from([-2.0, 0.0, -0.0, 1.0, 1.5]), min_size=1, max_size=60),
+    k=st.integers(1, 80),
+)
+def test_exactly_k_survive_and_of_equal_ones_the_smaller_ids(values, k):
+    logits = torch.tensor(values)
+    left = survivors(logits, params(top_k=k))
+    assert len(left) == min(k, len(values))
+    assert left == set(sampler.likeliest(logits[None], k)[0].tolist())
+    worst = min(values[i] for i in left)
+    tied = [
+        i
+        for i, value in enumerate(values)
+        if math.copysign(1, value) == math.copysign(1, worst) and value == worst
+    ]
+    kept = [i for i in tied if i in left]
+    assert kept == tied[: len(kept)]
+    assert all(value <= worst for i, value in enumerate(values) if i not in left)
+
+
+def test_transformers_top_k_keeps_all_that_are_equal_to_the_last_one():
+    """The one difference between our truncation and theirs: with 16-bit logits it happens every day."""
+    logits = torch.tensor([3.0, 2.0, 2.0, 2.0, 1.0])
+    assert survivors(logits, params(top_k=2)) == {0, 1}
+    assert reference.Processors(params(top_k=2)).probabilities(logits).nonzero()[:, 0].tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    p=st.floats(1e-6, 1, exclude_max=True),
+    spread=st.sampled_from([0.0, 0.5, 3.0, 20.0]),
+)
+def test_top_p_keeps_the_smallest_set_that_reaches_p(seed, p, spread):
+    logits = logits_of(300, seed, spread)
+    left = survivors(logits, params(top_p=p))
+    exact = logits.double().softmax(-1)
+    mass = exact[sorted(left)].sum()
+    smallest = min(exact[i] for i in left)
+    assert mass >= p - 1e-6
+    assert mass - smallest < p + 1e-6
+    assert all(exact[i] <= smallest * (1 + 1e-6) for i in set(range(300)) - left)
+
+
+@settings(max_examples=100, deadline=None)
+@given(values=truncations, seed=st.integers(0, 10**6))
+def test_the_likeliest_token_always_survives(values, seed):
+    logits = logits_of(200, seed)
+    assert int(logits.argmax()) in survivors(logits, params(**values))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 1e-40, 1e-6, 1e-3])
+@pytest.mark.parametrize("more", [{}, {"top_p": 0.9}, {"top_k": 5}])
+def test_a_temperature_towards_zero_gives_the_likeliest_token(temperature, more):
+    logits = torch.stack([logits_of(500, seed, 100.0) for seed in range(40)])
+    one = params(temperature=temperature, **more)
+    assert draw([(row, one, [1] * i) for i, row in enumerate(logits)]) == logits.argmax(-1).tolist()
+
+
+def test_entropy_rises_with_temperature_up_to_that_of_equal_chances():
+    logits = logits_of(1000)
+    entropies = [
+        shown.entropy(chances(logits, params(temperature=t))) for t in (0.0, 0.1, 0.5, 1.0, 2.0, 10.0, 100.0)
+    ]
+    assert entropies == sorted(entropies)
+    assert len(set(entropies)) == len(entropies)
+    assert entropies[0] == 0
+    assert entropies[-1] == pytest.approx(math.log(1000), abs=1e-2)
+    assert shown.effective(math.log(8)) == pytest.approx(8)
+
+
+# The draw
+
+
+def chi_square(drawn, expected):
+    """p-value of draws [n] against probabilities [vocab]; tokens with few expected draws are one."""
+    count = len(drawn)
+    seen = torch.bincount(drawn, minlength=len(expected)).double()
+    often = expected * count >= 5
+    pairs = [(seen[often], expected[often].double() * count)]
+    if rare := float(expected[~often].double().sum()) * count:
+        pairs.append((seen[~often].sum()[None], torch.tensor([rare], dtype=torch.float64)))
+    observed, wanted = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    statistic = ((observed - wanted) ** 2 / wanted).sum()
+    freedom = torch.tensor((len(observed) - 1) / 2, dtype=torch.float64)
+    return float(torch.special.gammaincc(freedom, statistic / 2))
+
+
+@pytest.mark.parametrize("values", [
+    {}, {"temperature": 0.6}, {"temperature": 1.9}, {"top_k": 9}, {"top_p": 0.8}, {"min_p": 0.1},
+    {"temperature": 0.8, "top_k": 30, "top_p": 0.9, "min_p": 0.02},
+])  # fmt: skip
+def test_draws_follow_their_probabilities(values):
+    logits, one = logits_of(60, spread=1.5), params(seed=11, **values)
+    expected = chances(logits, one)
+    drawn = draws(logits, one, 6000)
+    assert set(drawn.tolist()) <= set(expected.nonzero()[:, 0].tolist())
+    assert chi_square(drawn, expected) > 1e-3
+    wrong = chances(logits, replace(one, temperature=one.temperature * 1.4))
+    assert chi_square(drawn, wrong) < 1e-6  # the test can tell
+
+
+def test_draws_of_many_seeds_follow_them_too():
+    logits = logits_of(60, spread=1.5)
+    rows = [(logits, params(seed=seed, sample_index=seed % 3), [0]) for seed in range(6000)]
+    assert chi_square(torch.tensor(draw(rows)), chances(logits, params())) > 1e-3
+
+
+def test_noise_is_gumbels_and_never_infinite(monkeypatch):
+    noise = sampler.gumbel(torch.tensor([[5, 5], [7, 8]]), torch.arange(400_000))
+    assert noise.mean() == pytest.approx(0.5772, abs=0.01)
+    assert noise.var() == pytest.approx(math.pi**2 / 6, abs=0.02)
+    assert torch.corrcoef(noise)[0, 1].abs() < 0.01
+    assert torch.corrcoef(torch.stack([noise[0, 1:], noise[0, :-1]]))[0, 1].abs() < 0.01
+    extremes = torch.tensor([0, -1, 1, 2**63 - 1, -(2**63), 2**62])
+    monkeypatch.setattr(sampler, "mix", lambda x: extremes[: x.shape[-1]].expand(x.shape).clone())
+    assert sampler.gumbel(torch.tensor([[5], [7]]), torch.arange(6)).isfinite().all()
+
+
+def test_a_token_without_a_chance_is_not_drawn():
+    """Noise with 24 digits would reach 17 at most, and once in 2**24 tokens infinity: too coarse for long tails."""
+    logits = torch.full((50_000,), -40.0)
+    logits[123] = 0.0
+    assert set(draws(logits, params(), 500).tolist()) == {123}
+    tail = torch.full((2**16,), -21.0)  # together 5e-5
+    tail[5] = 0.0
+    expected = 1 - float(tail.double().softmax(-1)[5])
+    assert expected == pytest.approx(5e-5, rel=0.01)
+    noise = sampler.gumbel(torch.stack([torch.full((64,), 3), torch.arange(64)]), torch.arange(2**16))
+    assert (noise > 12).double().mean() == pytest.approx(1 - math.exp(-math.exp(-12)), rel=0.25)
+
+
+def test_the_hash_is_splitmix64():
+    """The first numbers of seed 1234567, as implementations of the generator list them."""
+    states = [(1234567 + i * sampler.GOLDEN + 2**63) % 2**64 - 2**63 for i in range(3)]
+    numbers = [int(sampler.mix(torch.tensor(state))) % 2**64 for state in states]
+    assert numbers == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+# In any company
+
+mixtures = st.lists(
+    st.fixed_dictionaries(
+        {
+            "temperature": st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+            "top_k": st.sampled_from([0, 0, 3, 50, 2000]),
+            "top_p": st.sampled_from([1.0, 0.5, 0.95]),
+            "min_p": st.sampled_from([0.0, 0.0, 0.1]),
+            "repetition_penalty": st.sampled_from([1.0, 1.3]),
+            "frequency_penalty": st.sampled_from([0.0, 0.4]),
+            "logit_bias": st.sampled_from([{}, {2: 3.0}]),
+            "seed": st.integers(-5, 5),
+            "sample_index": st.integers(0, 2),
+        }
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(mixture=mixtures, seed=st.integers(0, 10**6), coarse=st.booleans())
+def test_each_row_of_a_batch_draws_what_it_draws_alone(mixture, seed, coarse):
+    rows = []
+    for i, values in enumerate(mixture):
+        logits = logits_of(3000, seed + i, (0.3, 3.0)[i % 2])
+        logits = logits.bfloat16().float() if coarse else logits  # many equal ones, as 16 bits have them
+        rows.append((logits, params(**values), [(seed + 7 * j) % 3000 for j in range(3 + i)]))
+    together = draw(rows)
+    assert together == [draw([row])[0] for row in rows]
+    assert together == draw(rows[::-1])[::-1]
+
+
+@pytest.mark.parametrize("candidates", [1, 3, 64])
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
+def test_how_many_candidates_are_looked_at_changes_nothing(monkeypatch, candidates, spread):
+    cuts = [
+        {"top_k": 2},
+        {"top_k": 700},
+        {"top_p": 0.5},
+        {"top_p": 0.97},
+        {"min_p": 0.3},
+        {"top_k": 90, "top_p": 0.9},
+    ]
+    rows = [
+        (logits_of(2500, i, spread).half().float(), params(seed=i, **cuts[i % len(cuts)]), [1] * (i % 5))
+        for i in range(24)
+    ]
+    monkeypatch.setattr(sampler, "CANDIDATES", 10**6)
+    expected = draw(rows)
+    monkeypatch.setattr(sampler, "CANDIDATES", candidates)
+    assert draw(rows) == expected
+    for logits, one, tokens in rows[:6]:
+        ids, _, kept = sampler.survivors(logits[None], sampling_values(one, tokens), candidates)
+        all_ids, _, all_kept = sampler.survivors(logits[None], sampling_values(one, tokens), 2500)
+        assert torch.equal(ids[0], all_ids[0, :candidates])
+        assert kept == all_kept or kept >= candidates
+
+
+def sampling_values(one, tokens):
+    return engine.Sampling.build([shown.text(one, tokens)], CPU).values
+
+
+def test_few_candidates_are_looked_at_where_few_survive(monkeypatch):
+    looked = []
+    original = sampler.likeliest
+
+    def watched(logits, count):
+        looked.append(count)
+        return original(logits, count)
+
+    monkeypatch.setattr(sampler, "likeliest", watched)
+    draw([(logits_of(50_000, spread=4.0), params(top_p=0.5), [1])])
+    draw([(logits_of(50_000, spread=0.1), params(top_k=40), [1])])
+    assert looked == [512, 40]
+    draw([(logits_of(50_000, spread=0.1), params(top_p=0.9), [1])])
+    assert looked[2:] == [512, 8192, 50_000]
+
+
+def test_logits_are_left_as_they_are():
+    logits = logits_of(100)
+    before = logits.clone()
+    draw([(logits, params(logit_bias={1: 5.0}, repetition_penalty=1.5, top_p=0.5), [1, 2, 3, 4])])
+    engine.sample(logits[None], engine.Sampling.build([shown.text(params())], CPU))
+    assert torch.equal(logits, before)
+
+
+@pytest.mark.parametrize("values", [
+    [math.nan, 1.0, 2.0], [math.nan] * 3, [INF, 0.0, INF], [-INF, 1.0, -INF], [-INF] * 3, [3e38, -3e38, 0.0], [1.0],
+])  # fmt: skip
+@pytest.mark.parametrize("more", [
+    {}, {"top_k": 2}, {"top_p": 1e-300}, {"min_p": 1.0}, {"temperature": 1e-300}, {"temperature": 100.0},
+    {"repetition_penalty": 0.01}, {"top_k": 2**31}, {"logit_bias": {0: -INF}},
+])  # fmt: skip
+def test_whatever_the_model_gives_a_token_of_the_vocabulary_is_drawn(values, more):
+    (token,) = draw([(torch.tensor(values), params(**more), [0])])
+    assert 0 <= token < len(values)
+    if values == [-INF, 1.0, -INF]:
+        assert token == 1
+
+
+# Texts
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return engine.Engine.from_pretrained("storyteller-draft", engine.EngineConfig("cpu"))
+
+
+def write(shipped, *asked, prompt="Once upon a time"):
+    return [one.tokens for one in shipped.generate([prompt] * len(asked), list(asked))]
+
+
+def test_the_same_seed_gives_the_same_text_and_another_one_another(shipped):
+    one = params(max_tokens=12, top_p=0.95)
+    first, again, other, sample = write(shipped, one, one, replace(one, seed=2), replace(one, sample_index=1))
+    assert first == again
+    assert len({tuple(first), tuple(other), tuple(sample)}) == 3
+
+
+def test_without_a_seed_each_text_is_another(shipped):
+    texts = write(shipped, *[params(max_tokens=12, seed=None, temperature=1.5)] * 4)
+    assert len({tuple(text) for text in texts}) == 4
+
+
+def test_no_temperature_is_greedy(shipped):
+    greedy = load_tokens(shipped, 10)
+    assert write(shipped, engine.SamplingParams(max_tokens=10))[0] == greedy
+    assert write(shipped, params(max_tokens=10, temperature=0.0, top_k=5, seed=9))[0] == greedy
+
+
+def load_tokens(shipped, count):
+    """The bare loop's, without any parameters."""
+    prompt = shipped.tokenizer.encode("Once upon a time")
+    ends = shipped.model_config.eos_token_ids
+    return [one.id for one in engine.generate(shipped.model, prompt, count, eos_ids=ends)]
+
+
+def test_bias_bans_and_forces(shipped):
+    banned = load_tokens(shipped, 3)[0]
+    assert banned not in write(shipped, params(max_tokens=8, temperature=0.0, logit_bias={banned: -INF}))[0]
+    assert set(write(shipped, params(max_tokens=4, logit_bias={77: 100.0}))[0]) == {77}
+
+
+def test_penalties_end_the_loop_of_greedy_decoding(shipped):
+    def repeated(**values):
+        (tokens,) = write(shipped, params(temperature=0.0, max_tokens=80, ignore_eos=True, **values))
+        fours = list(zip(*(tokens[i:] for i in range(4)), strict=False))
+        return 1 - len(set(fours)) / len(fours)
+
+    assert repeated() > 0.3
+    assert repeated(repetition_penalty=1.2, frequency_penalty=0.3) < 0.05
+
+
+def test_n_over_http_is_the_samples_of_one_seed(shipped):
+    from fastapi.testclient import TestClient
+
+    from .engine.server.app import create_app
+
+    body = {"model": "any", "prompt": "Once upon a time", "max_tokens": 6, "seed": 5, "n": 3}
+    with TestClient(create_app(lambda: shipped, "any")) as client:
+        while client.get("/health").status_code == 503:
+            pass
+        body["model"] = client.get("/v1/models").json()["data"][0]["id"]
+        answer = client.post("/v1/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    choices = answer.json()["choices"]
+    alone = shipped.generate(
+        ["Once upon a time"] * 3, [params(seed=5, max_tokens=6, sample_index=i) for i in range(3)]
+    )
+    assert [one["text"] for one in choices] == [one.text for one in alone]
+    assert [one["index"] for one in choices] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -0.1), ("temperature", math.nan), ("temperature", INF), ("temperature", None), ("temperature", "1"),
+        ("top_k", -1), ("top_k", 2.5), ("top_p", 0), ("top_p", 1.01), ("min_p", -1), ("min_p", 2),
+        ("repetition_penalty", 0), ("repetition_penalty", -1), ("presence_penalty", 2.5), ("frequency_penalty", math.nan),
+        ("seed", 2**63), ("seed", 1.5), ("max_tokens", 0), ("sample_index", -1),
+        ("logit_bias", {5: math.nan}), ("logit_bias", {5: INF}), ("logit_bias", {"five": 1.0}),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_refused_by_name(field, value):
+    with pytest.raises(UserError, match=field):
+        engine.SamplingParams(**{field: value})
+
+
+def test_a_bias_for_a_token_that_does_not_exist_is_refused(shipped):
+    with pytest.raises(UserError, match="logit_bias: token id 4096 "):
+        write(shipped, params(logit_bias={4096: 1.0}))
+
+
+# The demo, the benchmark, the picture
+
+
+@pytest.fixture
+def demo(random_gpt2):
+    from . import __main__ as module
+
+    return lambda *flags: run(module.main, ["--model", str(random_gpt2), "--device", "cpu", *flags])
+
+
+def test_demo_shows_presets_widths_one_draw_and_seeds(demo, capsys):
+    assert demo("--max-tokens", "5") == 0
+    out = capsys.readouterr().out
+    for part in ("no repeats", "effective vocabulary", "top-k 10", "tokens left", "all 5 tokens are the same",
+                 "3 samples, 3 different texts"):  # fmt: skip
+        assert part in out, part
+    assert "\x1b[" not in out
+
+
+def test_demo_takes_parameters_of_ones_own(demo, capsys):
+    assert demo("--max-tokens", "3", "--preset", "plain", "--temperature", "0.5", "--top-k", "7") == 0
+    out = capsys.readouterr().out
+    assert "yours" in out
+    assert "top-k 7" in out
+    assert "greedy" not in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--prompt", ""], "the prompt is empty"),
+        (["--temperature", "-1"], "temperature = -1.0: possible are numbers from 0 to 100"),
+        (["--top-p", "nan"], "top_p = nan"),
+        (["--preset", "plane"], "did you mean 'plain'"),
+        (["--max-tokens", "128"], "window is 128 tokens"),
+    ],
+)
+def test_wrong_flags_are_answered_in_one_line(demo, capsys, flags, message):
+    assert demo(*flags) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_sparkline_is_as_wide_as_asked():
+    from .lesson.pictures import sparkline
+
+    assert sparkline([0.0, 1.0, 2.0, 4.0], 4.0) == "▁▃▅█"
+    assert len(sparkline([1.0] * 100, 1.0)) <= 40
+    assert sparkline([0.0], 0.0) == "▁"
+
+
+@pytest.fixture
+def small_bench(random_gpt2, monkeypatch):
+    monkeypatch.setattr(bench, "VOCABULARIES", (300, 900))
+    monkeypatch.setattr(bench, "QUICK", 1)
+    monkeypatch.setattr(bench, "ROWS", (8,))
+    monkeypatch.setattr(bench, "TOKENS", [i % 250 for i in range(40)])
+    return lambda *flags: run(bench.main, ["--model", str(random_gpt2), "--device", "cpu", "--quick", *flags])
+
+
+def test_benchmark_checks_then_times_and_records(small_bench, tmp_path, monkeypatch):
+    from .lesson import figure
+
+    monkeypatch.setattr(bench, "result_name", lambda model: "s05")
+    assert small_bench("--results", str(tmp_path)) == 0
+    result = json.loads((tmp_path / "s05.json").read_text())
+    values = {key: entry["value"] for key, entry in result["values"].items()}
+    (slug,) = (key.removeprefix("step_") for key in values if key.startswith("step_"))
+    for key in (
+        "greedy_300",
+        "full_900",
+        "sorted_900",
+        "flat_900",
+        "full_per_row_of_8",
+        f"share_full_{slug}",
+    ):
+        assert values[key] > 0, key
+    assert "the same tokens survive" in result["checked"]
+    load = figure.load_result
+    monkeypatch.setattr(figure, "load_result", lambda name, machine: load(name, machine, tmp_path))
+    paths = figure.draw("s05", folder=tmp_path / "figures")
+    assert paths[0].name == "s05-cost.svg"
+    assert all(path.read_text().startswith("<?xml") for path in paths)
+
+
+def test_benchmark_refuses_to_time_other_draws(small_bench, tmp_path, monkeypatch, capsys):
+    original = sampler.survivors
+
+    def wrong(logits, values, count):
+        ids, scaled, kept = original(logits, values, count)
+        return ids, scaled, kept + 1
+
+    monkeypatch.setattr(sampler, "survivors", wrong)
+    assert small_bench("--results", str(tmp_path)) == 1
+    assert "nothing is recorded" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
