@@ -109,8 +109,13 @@ def _known(what: str, given: dict[str, Any], known: set[str]) -> None:
         raise UserError(f"{what} has no {sorted(unknown)[0]!r}; it has {', '.join(sorted(known))}")
 
 
-def _trace_row(stage: int, request: str, step: int, places: int, label: str = "K, V") -> drawing.Row:
-    """What lies where after a request's step number `step` (from 1): written now, kept from before, or free."""
+def _trace_row(
+    stage: int, request: str, step: int, places: int, label: str = "K, V", first: str = "c"
+) -> drawing.Row:
+    """What lies where after a request's step number `step` (from 1): written now, kept from before, or free.
+
+    first: where nothing is kept, the mark of a token that has not been through the model before.
+    """
     scenario, steps = _trace(stage)
     parts = [part for one in steps for part in one.parts if part.request == request]
     if not 1 <= step <= len(parts):
@@ -127,7 +132,10 @@ def _trace_row(stage: int, request: str, step: int, places: int, label: str = "K
             if spot >= places:
                 raise UserError(f"trace: place {spot} does not fit {places} places")
             cells[spot] = piece(scenario.text([token]))
-            marks[spot] = ("w" if number == step else "r") if kept is not None else "c"
+            if kept is not None:
+                marks[spot] = "w" if number == step else "r"
+            else:
+                marks[spot] = "c" if any(spot in one.positions for one in parts[: number - 1]) else first
     return drawing.Row(label, cells, "".join(marks), [str(i) for i in range(places)])
 
 
