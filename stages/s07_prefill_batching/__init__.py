@@ -1,0 +1,1 @@
+"""Stage 07: several requests in one forward pass, padded to a rectangle."""

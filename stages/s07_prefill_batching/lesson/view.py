@@ -1,0 +1,65 @@
+"""How the demo draws a batch: the rectangle of the prompts, who works in each step, and the texts as they grow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from common.console import make_table, printable
+
+from ..engine import Request
+from .recorder import Step
+
+REAL, PADDING = "■", "░"
+
+
+def rectangle(prompts: Sequence[int], width: int) -> Text:
+    """A line for each row of the first step: its tokens, and what fills it up to `width`."""
+    drawn = Text()
+    for i, count in enumerate(prompts):
+        drawn.append(f"row {i + 1}  ")
+        drawn.append(REAL * count, style="cyan")
+        drawn.append(PADDING * (width - count), style="bright_black")
+        drawn.append(f"  {count} + {width - count}\n", style="bright_black")
+    drawn.append(f"{REAL} a token of the prompt   {PADDING} padding", style="bright_black")
+    return drawn
+
+
+def timeline(steps: Sequence[Step], width: int = 64) -> Text:
+    """A line for each row over the steps after the prompts: works, or keeps the others company."""
+    share = max(1, -(-len(steps) // width))  # steps a cell
+    cells = [steps[at] for at in range(0, len(steps), share)]
+    drawn = Text()
+    for row in range(steps[0].shape[0]):
+        done = sum(not step.working[row] for step in steps)
+        drawn.append(f"row {row + 1}  ")
+        for step in cells:
+            works = step.working[row]
+            drawn.append(REAL if works else PADDING, style="cyan" if works else "bright_black")
+        drawn.append(f"  {len(steps) - done} + {done}\n", style="bright_black")
+    each = "a step" if share == 1 else f"{share} steps"
+    drawn.append(
+        f"{REAL} {each} for a token that somebody waits for   {PADDING} computed for nobody",
+        style="bright_black",
+    )
+    return drawn
+
+
+def texts(requests: Sequence[Request], written: Sequence[str]) -> Table:
+    """Each request: its state, its tokens, and the end of its text."""
+    rows = []
+    for i, (request, text) in enumerate(zip(requests, written, strict=True)):
+        state = request.finish_reason or request.status.value
+        tail = printable(" ".join(text.split()))[-48:]
+        rows.append(
+            [
+                i + 1,
+                request.num_prompt_tokens,
+                f"{request.num_output_tokens} of {request.max_tokens}",
+                state,
+                tail,
+            ]
+        )
+    return make_table(["row", "prompt", "new tokens", "state", "text"], rows)
