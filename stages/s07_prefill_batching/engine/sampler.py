@@ -127,9 +127,9 @@ class Sampling:
 
 
 def rows(some: list[int], total: int, device: torch.device) -> Rows:
-    if len(some) == total:
-        return slice(None)
-    return torch.tensor(some, device=device) if some else None
+    if not some:
+        return None
+    return slice(None) if len(some) == total else torch.tensor(some, device=device)
 
 
 @dataclass(slots=True)
