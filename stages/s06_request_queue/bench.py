@@ -24,7 +24,7 @@ from common.tutorial import load_stage
 
 from . import engine
 from .lesson.arrivals import Trial, drive, lindley, m_d_1, poisson_gaps
-from .lesson.sides import WAYS, Sides, in_turns
+from .lesson.sides import WAYS, Sides, hand_over, in_turns
 
 PROMPT = (
     "Once upon a time there lived a poor miller who had three sons and nothing to leave them but his mill."
@@ -47,6 +47,7 @@ class Work:
     trials: dict[str, Trial] = field(default_factory=dict)  # by "20", "50", ..., "even"
     text: dict[str, list[float]] = field(default_factory=dict)  # seconds of a text
     one: dict[str, list[float]] = field(default_factory=dict)  # seconds of a one-token request
+    handed: list[float] = field(default_factory=list)  # seconds from one thread to another
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -105,7 +106,7 @@ def measure(sides: Sides, prompt: list[int], args: argparse.Namespace) -> Work:
     room = sides.engines["thread"].max_seq_len - len(prompt)
     if room < NEW_TOKENS:
         raise UserError(f"model {args.model!r} has room for {room} new tokens, {NEW_TOKENS} are needed")
-    work = Work(sides, prompt, min(TEXT_TOKENS, room))
+    work = Work(sides, prompt, min(TEXT_TOKENS // 4 if args.quick else TEXT_TOKENS, room))
     heading("The same tokens by three ways")
     expected, _ = sides.run("before", prompt, work.text_tokens)
 
@@ -120,6 +121,7 @@ def measure(sides: Sides, prompt: list[int], args: argparse.Namespace) -> Work:
     note(f"{len(expected)} tokens are the same by all of them.")
     work.text = in_turns(WAYS, 3 if args.quick else args.repeats, text)
     work.one = in_turns(("hand", "thread"), 20 if args.quick else 200, lambda way: one_token(work, way))
+    work.handed = hand_over(20 if args.quick else 200)
     measure_loads(work, args)
     return work
 
@@ -182,6 +184,9 @@ def record_one_token(work: Work, result: Result) -> None:
     result.add("one_token_ms", unit="ms", samples=thread)
     added = [t - h for t, h in zip(thread, hand, strict=True)]
     result.add("waking_adds_ms", unit="ms", samples=added, note="by the thread less by hand, within a round")
+    result.add(
+        "hand_over_us", unit="us", samples=[1e6 * s for s in work.handed], note="an Event, and nothing else"
+    )
 
 
 def record_load(label: str, trial: Trial, result: Result) -> None:
@@ -214,7 +219,8 @@ def show_result(result: Result) -> None:
     woken = result.values["waking_adds_ms"]
     facts({
         "one token": f"{value['one_step_ms']:.2f} ms stepped by hand, {value['one_token_ms']:.2f} ms through the thread",
-        "waking the thread adds": f"{woken['p50']:.2f} ms (P95 {woken['p95']:.2f} ms)",
+        "waking the thread adds": f"{woken['p50']:.2f} ms (P95 {woken['p95']:.2f} ms); an Event alone takes "
+        f"{value['hand_over_us']:.0f} us",
         "a token of a text": f"{value['before_ms_per_token']:.3f} ms in stage 05; by hand {value['hand_adds_us_per_token']:+.0f} us, "
         f"with the thread {value['thread_adds_us_per_token']:+.0f} us ({value['thread_adds_percent']:+.1f} %)",
         "Little's law at 80 %": f"{value['little_80']:.2f} wait on average; arrivals found {value['ahead_80']:.2f}",

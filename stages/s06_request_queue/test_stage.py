@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import re
 import statistics
 import threading
 import time
@@ -12,6 +13,7 @@ import tracemalloc
 import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -19,8 +21,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from common.cli import run
 from common.errors import UserError
 from common.loader import load_model
+from common.results import load_result
 
 # Through the module, so that each test fails by itself on an engine that lacks what it needs.
 from . import engine
@@ -116,13 +120,13 @@ def alone(parts):
     """alone(prompt, count): the tokens of a request that has an engine to itself."""
     known = {}
 
-    def run(prompt, count):
+    def tokens(prompt, count):
         if tuple(prompt) not in known:
             made = new(parts)
             known[tuple(prompt)] = made.generate([prompt], params(40))[0].tokens
         return known[tuple(prompt)][:count]
 
-    return run
+    return tokens
 
 
 def params(max_tokens=8, **more):
@@ -285,6 +289,23 @@ def test_a_request_wakes_the_engine_at_once(made):
     made.start()
     woken = statistics.median(one_token() for _ in range(20))
     assert woken < 20 * (by_hand + 0.010)  # the promise is recorded by the benchmark, without the 20
+
+
+def test_a_request_that_comes_while_the_engine_lies_down_is_not_slept_through(made):
+    """It comes in the worst moment: after the last look at the queue, before the flag is taken back."""
+
+    class Work(threading.Event):
+        late = None
+
+        def clear(self):
+            if self.late is None:
+                self.late = add(made, [7], 2)
+            super().clear()
+
+    made.work = Work()
+    made.start()
+    add(made, count=2)[1].wait()
+    assert made.work.late[1].ended.wait(10), "it waits for another one to come"
 
 
 def test_starting_twice_makes_one_thread(made):
@@ -678,3 +699,83 @@ def test_any_sequence_of_events_ends_every_request_exactly_once_with_its_own_tok
     Bound.parts, Bound.alone = parts, staticmethod(alone)
     Bound.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
     Bound.TestCase("runTest").runTest()
+
+
+# The demo and the benchmark
+
+
+@pytest.fixture
+def plain(monkeypatch, capsys):
+    """plain(main, *argv): (exit code, what it prints without a terminal)"""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(main, *argv):
+        code = run(main, argv)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return call
+
+
+def test_the_demo_serves_in_order_and_frees_the_engine_of_who_hangs_up(plain, random_gpt2):
+    from .__main__ import main
+
+    code, out = plain(main, "--model", str(random_gpt2), "--max-tokens", "60")
+    assert code == 0, out
+    ended = [line.split("  ")[-1] for line in out.splitlines() if re.match(r"\s+\d.* s  client", line)]
+    order = [line for line in ended if line.endswith(("finished", "cancelled"))]
+    assert order == ["client 1: finished", "client 2: cancelled", "client 3: finished", "client 4: finished"]
+    assert "in this order: client 1, client 3, client 4" in out
+    assert '"status": "cancelled"' in out
+    assert "/queue" in out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--hang-up", "9"), "--hang-up 9: there are 4 clients"),
+        (("--max-tokens", "200"), "this server's window is 128 tokens"),
+        (("--clients", "0"), "between 1 and 50"),
+    ],
+)
+def test_the_demo_refuses_nonsense_in_one_line(plain, random_gpt2, wrong, said):
+    from .__main__ import main
+
+    code, out = plain(main, "--model", str(random_gpt2), *wrong)
+    assert (code, out.count("\n")) == (2, 1)
+    assert said in out
+
+
+def test_the_wait_of_given_arrivals_follows_lindley():
+    from .lesson.arrivals import lindley, m_d_1, poisson_gaps
+
+    assert lindley([0.0, 1.0, 1.5, 9.0], [2.0, 2.0, 2.0, 2.0]) == [0.0, 1.0, 2.5, 0.0]
+    arrived = list(accumulate(poisson_gaps(200_000, 0)))
+    waits = lindley(arrived, [0.8] * len(arrived))
+    assert statistics.fmean(waits) / 0.8 == pytest.approx(m_d_1(0.8), rel=0.05)
+
+
+def test_measured_waits_are_those_that_the_arrivals_predict(made):
+    from .lesson.arrivals import drive, lindley
+
+    made.start()
+    trial = drive(made, [5, 6], params(10), [0.001] * 20)  # far more than it can do
+    predicted = lindley(trial.arrived, trial.services)
+    assert trial.waits[-1] > trial.waits[5] > 0
+    assert sum(trial.waits) >= sum(predicted) * 0.99  # no request can start before the one before it is done
+    assert trial.ahead == sorted(trial.ahead)
+
+
+def test_the_benchmark_gives_all_that_the_text_speaks_of(plain, random_gpt2, tmp_path):
+    from . import bench
+
+    bench_flags = ("--model", str(random_gpt2), "--quick", "--results", str(tmp_path))
+    code, out = plain(bench.main, *bench_flags)
+    assert code == 0, out
+    name = bench.result_name(str(random_gpt2))
+    values = load_result(name, folder=tmp_path)["values"]
+    for load in (*bench.LOADS, "even"):
+        assert {f"{key}_{load}" for key in ("load", "service_ms", "wait_ms", "wait_x", "lindley_ms")} <= set(
+            values
+        )
+    assert values["one_token_ms"]["value"] > 0

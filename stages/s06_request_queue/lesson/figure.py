@@ -18,18 +18,17 @@ FIGURES = ROOT / "articles" / "figures"
 def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> Path:
     """articles/figures/<name>-wait-over-load.svg from results/<machine>/<name>.json; its path. Raises UserError."""
     result = load_result(name, machine)
-    labels = sorted(int(found[1]) for key in result["values"] if (found := re.fullmatch(r"load_(\d+)", key)))
+    labels = [int(found[1]) for key in result["values"] if (found := re.fullmatch(r"load_(\d+)", key))]
+    labels.sort(key=lambda n: value(result, f"load_{n}"))
     figure, axes = new_figure(
         "A busy engine makes everybody wait", "load: % of the time that the engine is busy", "service times"
     )
     loads = [value(result, f"load_{n}") for n in labels]
     waits = [value(result, f"wait_x_{n}") for n in labels]
     services = [value(result, f"service_ms_{n}") for n in labels]
-    exact = [value(result, f"lindley_ms_{n}") / s for n, s in zip(labels, services, strict=True)]
     p95 = [result["values"][f"wait_ms_{n}"]["p95"] / s for n, s in zip(labels, services, strict=True)]
     line(axes, loads, waits, "mean wait")
     line(axes, loads, p95, "P95 of the waits")
-    line(axes, loads, exact, "Lindley, mean", dashed=True)
     top = max(*loads, 92.0)
     curve = [x / 4 for x in range(int(4 * min(top, 96)) + 1)]
     line(axes, curve, [m_d_1(x / 100) for x in curve], "M/D/1, mean", dashed=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,4 +67,29 @@ def in_turns(ways: Sequence[str], rounds: int, run: Callable[[str], float]) -> d
             value = run(way)
             if turn:
                 found[way].append(value)
+    return found
+
+
+def hand_over(rounds: int) -> list[float]:
+    """Seconds from `Event.set` until a thread that slept on it runs: what no queue between two threads can be below."""
+    work, taken = threading.Event(), threading.Event()
+    found: list[float] = []
+    sent = 0.0
+
+    def sleeper() -> None:
+        for _ in range(rounds):
+            work.wait()
+            found.append(time.perf_counter() - sent)
+            work.clear()
+            taken.set()
+
+    thread = threading.Thread(target=sleeper, daemon=True)
+    thread.start()
+    for _ in range(rounds):
+        time.sleep(0.005)  # it has gone to sleep
+        taken.clear()
+        sent = time.perf_counter()
+        work.set()
+        taken.wait()
+    thread.join()
     return found
