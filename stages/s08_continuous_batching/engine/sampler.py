@@ -180,15 +180,17 @@ def sample(logits: Tensor, sampling: Sampling) -> SamplerOutput:
         for adjustment in sampling.adjustments:
             adjustment.apply(logits)
     tokens = logits.argmax(dim=-1)
-    if (some := sampling.free) is not None:
-        tokens[some] = draw_free(logits[some], sampling.values[:, some], sampling.noise[:, some])
-    if (some := sampling.cut) is not None:
-        values, noise = sampling.values[:, some], sampling.noise[:, some]
-        tokens[some] = draw_cut(logits[some], values, noise, sampling.candidates, sampling.enough)
+    for some, draw in ((sampling.free, draw_free), (sampling.cut, draw_cut)):
+        if some is not None:
+            own, values, noise = logits[some], sampling.values[:, some], sampling.noise[:, some]
+            # On a CPU few rows at a time: their intermediate results fit its cache.
+            size = max(1, 2**16 // own.shape[-1]) if own.device.type == "cpu" else len(own)
+            parts = zip(own.split(size), values.split(size, dim=1), noise.split(size, dim=1), strict=True)
+            tokens[some] = torch.cat([draw(*part, sampling.candidates, sampling.enough) for part in parts])
     return SamplerOutput(tokens)
 
 
-def draw_free(logits: Tensor, values: Tensor, noise: Tensor) -> Tensor:
+def draw_free(logits: Tensor, values: Tensor, noise: Tensor, count: int, enough: int) -> Tensor:
     """From all tokens: [R, vocab] -> [R]."""
     ids = torch.arange(logits.shape[-1], device=logits.device)
     return scale(logits, values[0, :, None]).add_(gumbel(noise, ids)).argmax(dim=-1)
