@@ -1,0 +1,29 @@
+"""Exercise 2: the same requests, fewer tokens for nobody.
+
+The engine takes requests in the order they came. When many are there at once and nobody minds, one may choose who shares
+a rectangle with whom. Count first, then choose.
+
+`pytest stages/s07_prefill_batching/exercises/test_ex2_better_batches.py` compares your count with the engine's, and your
+choice with the best there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def padding(lengths: Sequence[int], limits: Sequence[int]) -> int:
+    """Tokens that are computed for nobody in one batch.
+
+    lengths: tokens of each row's prompt. limits: how many new tokens each row gets, at least one. The first comes from
+    the step that reads the prompts; every later step feeds a token of each row back, until the last row has all of its.
+    """
+    raise NotImplementedError("the rectangle of the prompts, then the column of each step")
+
+
+def choose(lengths: Sequence[int], rows: int) -> list[list[int]]:
+    """Batches of `rows` requests each, as indices, so that the prompts need the least padding.
+
+    lengths: of the prompts, as many as full batches take.
+    """
+    raise NotImplementedError("who is alike?")
