@@ -109,10 +109,8 @@ def made(build):
 
 @pytest.fixture
 def gated(build, parts):
-    """An engine with its thread, whose passes wait for `model.allow`."""
-    made = build(Gate(parts[0]))
-    made.start()
-    return made
+    """An engine whose passes wait for `model.allow`."""
+    return build(Gate(parts[0]))
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +303,7 @@ def test_a_request_that_comes_while_the_engine_lies_down_is_not_slept_through(ma
     made.work = Work()
     made.start()
     add(made, count=2)[1].wait()
+    until(lambda: made.work.late, "the flag taken back")
     assert made.work.late[1].ended.wait(10), "it waits for another one to come"
 
 
@@ -325,6 +324,7 @@ def test_without_a_thread_whoever_reads_steps_and_two_readers_do_not_disturb_eac
 
 
 def test_who_is_cancelled_while_waiting_never_runs(gated):
+    gated.start()
     running, waiting = add(gated, count=3), add(gated, count=5)
     until(lambda: gated.model.passes == 1, "the first pass")
     gated.abort(waiting[0].id)
@@ -338,6 +338,7 @@ def test_who_is_cancelled_while_waiting_never_runs(gated):
 
 
 def test_who_is_cancelled_while_running_goes_within_one_step_and_the_next_one_starts(gated, alone):
+    gated.start()
     running, waiting = add(gated, count=30), add(gated, [7], 4)
     gated.model.allow(2)
     until(lambda: gated.model.passes == 3, "the third pass")
@@ -541,6 +542,7 @@ def test_a_full_queue_weighs_no_more_than_the_server_says(build, parts):
 
 
 def test_close_ends_every_request_and_the_thread(gated):
+    gated.start()
     readers = [add(gated)[1] for _ in range(4)]
     until(lambda: gated.model.passes == 1, "the first pass")
     gated.model.allow(1)
