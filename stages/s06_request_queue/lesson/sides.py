@@ -44,29 +44,35 @@ class Sides:
 
     def one_token(self, way: str, prompt: Sequence[int]) -> float:
         """Seconds from `add` to the only output of a request, as the thread that steps sees it."""
-        engine, ended = self.engines[way], []
+        engine, ended, at = self.engines[way], threading.Event(), [0.0]
         params = self.packages[way].SamplingParams(1, ignore_eos=True)
+
+        def take(output: Any) -> None:
+            at[0] = time.perf_counter()
+            ended.set()
+
         start = time.perf_counter()
-        engine.add(prompt, params, None, lambda output: ended.append(time.perf_counter()))
-        while not ended:
-            if way == "hand":
-                engine.step()
-            else:
-                time.sleep(0.0005)
-        seconds: float = ended[0] - start
-        return seconds
+        engine.add(prompt, params, None, take)
+        while way == "hand" and not ended.is_set():
+            engine.step()
+        ended.wait()
+        return at[0] - start
 
 
 def in_turns(ways: Sequence[str], rounds: int, run: Callable[[str], float]) -> dict[str, list[float]]:
     """What `run(way)` returns, `rounds` times each, in turns that begin with another way each time. The first warms up."""
     found: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(rounds + 1):
-        gc.collect()
-        first = turn % len(ways)
-        for way in (*ways[first:], *ways[:first]):
-            value = run(way)
-            if turn:
-                found[way].append(value)
+    gc.collect()
+    gc.disable()  # as in `timeit`: whose turn it is when the collector runs is chance
+    try:
+        for turn in range(rounds + 1):
+            first = turn % len(ways)
+            for way in (*ways[first:], *ways[:first]):
+                value = run(way)
+                if turn:
+                    found[way].append(value)
+    finally:
+        gc.enable()
     return found
 
 
