@@ -47,7 +47,9 @@ def chosen(config: pytest.Config) -> frozenset[int] | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" not in metafunc.fixturenames:
         return
-    needs, without, ends = set(), set(), False
+    needs: set[str] = set()
+    without: set[str] = set()
+    ends = False
     for mark in metafunc.definition.iter_markers("needs"):
         needs.update(mark.args)
         without.update(mark.kwargs.get("without", ()))

@@ -93,7 +93,7 @@ class Range:
         return self.name
 
 
-NO_NUMBER = ("1", [], {}, True)
+NO_NUMBER: tuple[Any, ...] = ("1", [], {}, True)
 HUGE = 10**400  # more than a float holds
 RANGES = [
     Range("max_tokens", "http", (1, 2), (0, -1, 1.5, HUGE, *NO_NUMBER)),

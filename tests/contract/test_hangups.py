@@ -60,7 +60,6 @@ def test_a_hang_up_while_it_runs_ends_the_request(
     assert inside.text(PROMPT, 4) == checkpoint.greedy_text(PROMPT, 4)
 
 
-@pytest.mark.needs(without=("batching",))
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_hang_up_in_the_queue_costs_no_forward_pass(inside: Inside, stream: bool):
     before = inside.gate.passed

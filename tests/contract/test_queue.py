@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Sized
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,13 +22,17 @@ pytestmark = pytest.mark.needs("http", "queue")
 PROMPT = "Once upon a time"
 
 
+def more_than(things: Sized, count: int) -> bool:
+    return len(things) > count
+
+
 def in_turn(server: Inside, pool: concurrent.futures.Executor, count: int, tokens: int) -> list[Any]:
     """`count` requests, each sent when the one before stands in the queue."""
     jobs = []
     for _ in range(count):
         known = len(server.engine.requests)
         jobs.append(pool.submit(server.complete, PROMPT, max_tokens=tokens, ignore_eos=True))
-        until(lambda known=known: len(server.engine.requests) > known, "a request in the queue")
+        until(partial(more_than, server.engine.requests, known), "a request in the queue")
     return jobs
 
 
@@ -64,13 +70,18 @@ def test_three_curls_are_answered_in_order(server: Process):
     known = len(server.requests())
 
     def one(number: int) -> None:
-        subprocess.run(argv, env=environment(no_proxy="*"), stdout=subprocess.DEVNULL, timeout=180, check=True)
+        subprocess.run(
+            argv, env=environment(no_proxy="*"), stdout=subprocess.DEVNULL, timeout=180, check=True
+        )
         done.append(number)
+
+    def arrived(number: int) -> bool:
+        return len(done) > number or len(server.requests()) > known + number
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(3)]
     for i, thread in enumerate(threads):
         thread.start()
-        until(lambda i=i: len(server.requests()) > known + i or len(done) > i, "a request in the queue")
+        until(partial(arrived, i), "a request in the queue")
     for thread in threads:
         thread.join()
     assert done == [0, 1, 2]
