@@ -34,7 +34,13 @@ def gpt2(random_gpt2):
 
 def new(parts, rows=8, **config):
     """An engine for batches of `rows`. parts: (model, tokenizer, config)"""
-    return engine.Engine(*parts, engine.EngineConfig(**dict(max_num_seqs=rows, batch_wait=0.0) | config))
+    model, tokenizer, model_config = parts
+    return engine.Engine(
+        model,
+        tokenizer,
+        model_config,
+        engine.EngineConfig(**dict(max_num_seqs=rows, batch_wait=0.0) | config),
+    )
 
 
 def params(max_tokens=8, **more):
@@ -54,7 +60,7 @@ def step_all(made):
 
 def add(made, prompt, own, read=None):
     """(request, its outputs)"""
-    outputs = []
+    outputs: list[engine.Output] = []
     return made.add(list(prompt), own, None, read or outputs.append), outputs
 
 
