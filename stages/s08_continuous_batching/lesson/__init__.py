@@ -1,0 +1,1 @@
+"""What the demo and the benchmark of this stage share. No part of the engine."""

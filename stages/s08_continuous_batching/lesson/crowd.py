@@ -1,0 +1,125 @@
+"""A crowd that comes at once: transformers' padded batch as the peer, and where a step of ours spends its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.loader import find_checkpoint
+
+from .. import engine
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """One run."""
+
+    tokens: list[list[int]]
+    first: float  # seconds until everybody had a token
+    total: float  # seconds
+
+    @property
+    def decode(self) -> float:
+        return self.total - self.first
+
+
+class Batched:
+    """transformers' generate on a static batch of prompts of one length: greedy, with its own cache."""
+
+    def __init__(self, model: str, device: torch.device, dtype: torch.dtype):
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()  # that no end is set is meant: all rows write as many tokens
+        folder = find_checkpoint(model)
+        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        self.model.to(device).eval()
+        self.model.generation_config.eos_token_id = None
+        self.model.generation_config.pad_token_id = 0
+        self.device = device
+
+    @torch.inference_mode()
+    def run(self, prompts: Sequence[list[int]], count: int) -> Crowd:
+        stamps: list[float] = []
+
+        def stamp(ids: Tensor, scores: Tensor, **more: Any) -> Tensor:
+            stamps.append(time.perf_counter())
+            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+        ids = torch.tensor(list(prompts), device=self.device)
+        start = time.perf_counter()
+        out = self.model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False,
+            stopping_criteria=[stamp],
+        )  # fmt: skip
+        total = time.perf_counter() - start
+        return Crowd(out[:, ids.shape[1] :].tolist(), stamps[0] - start, total)
+
+
+@dataclass(slots=True)
+class Parts:
+    """Seconds of each part of a step, for every decode step that was looked at."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Timed:
+    """Calls a function and keeps how long it took."""
+
+    def __init__(self, function: Callable[..., Any], samples: list[float]):
+        self.function, self.samples = function, samples
+
+    def __call__(self, *args: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return self.function(*args)
+        finally:
+            self.samples.append(time.perf_counter() - start)
+
+
+def dissect(made: engine.Engine, prompts: Sequence[list[int]], count: int) -> Parts:
+    """Where the decode steps of a crowd spend their time. Wraps the engine's parts, so no clock of a race runs."""
+    scheduler, runner = made.scheduler, made.runner
+    places = {"schedule": (scheduler, "schedule"), "prepare": (runner, "prepare"), "forward": (runner, "forward"),
+              "postprocess": (scheduler, "postprocess")}  # fmt: skip
+    samples: dict[str, list[float]] = {name: [] for name in places}
+    attend: list[float] = []
+    plan, decode = runner.attend.plan, runner.attend.decode
+    for name, (owner, method) in places.items():
+        setattr(owner, method, Timed(getattr(owner, method), samples[name]))
+    runner.attend.decode = Timed(decode, attend)  # type: ignore[method-assign]
+    params = engine.SamplingParams(count, ignore_eos=True)
+    for prompt in prompts:
+        made.add(prompt, params)
+    steps: list[float] = []
+    while not made.scheduler.is_finished:
+        start = time.perf_counter()
+        made.step()
+        steps.append(time.perf_counter() - start)
+    for owner, method in places.values():
+        delattr(owner, method)
+    runner.attend.decode, runner.attend.plan = decode, plan  # type: ignore[method-assign]
+    decodes = len(steps) - 1  # the first one reads the prompts
+    layers = len(attend) // decodes
+    attention = [sum(attend[i * layers : (i + 1) * layers]) for i in range(decodes)]
+    found = {name: values[1 : decodes + 1] for name, values in samples.items()}
+    rest = [s - sum(found[name][i] for name in found) for i, s in enumerate(steps[1:])]
+    found["model"] = [whole - part for whole, part in zip(found.pop("forward"), attention, strict=True)]
+    return Parts({**found, "attention": attention, "sample": rest})
+
+
+def matmul_rate(weight: Tensor) -> float:
+    """Operations per second of a large matrix product: what this machine's arithmetic gives at best."""
+    size = 8192 if weight.device.type == "cuda" else 1024
+    a, b = (torch.ones(size, size, device=weight.device, dtype=weight.dtype) for _ in range(2))
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        float((a @ b)[0, 0])
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)

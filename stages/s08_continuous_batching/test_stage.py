@@ -1,0 +1,437 @@
+"""Stage 08's promises: requests join and leave at every step, and none of them notices the others."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from common.cli import run
+from common.errors import UserError
+from common.loader import load_model
+
+# Through the module, so that each test fails by itself on an engine that lacks what it needs.
+from . import engine
+
+WINDOW = 96
+PROMPTS = [[5, 6], [7], [8, 9, 10, 11, 12, 13, 14], list(range(20, 60)), list(range(300, 315)), [9] * 23]
+WAYS: list[dict] = [
+    {},
+    dict(temperature=0.9, seed=7),
+    dict(temperature=1.2, top_k=5, seed=1),
+    dict(frequency_penalty=0.7),
+    dict(temperature=0.8, top_p=0.7, seed=3),
+]
+
+
+@pytest.fixture(scope="module")
+def parts(random_gpt2):
+    """(model, tokenizer, config)"""
+    return load_model(random_gpt2, "cpu")
+
+
+@pytest.fixture(scope="module")
+def build(parts):
+    """build(**config fields): an engine that is stepped by hand."""
+    return lambda **config: engine.Engine(*parts, engine.EngineConfig(**dict(max_seq_len=WINDOW) | config))
+
+
+@pytest.fixture(scope="module")
+def alone(build):
+    """alone(prompt, way, count): the tokens of a request that has an engine of its own, prompt run whole."""
+    known: dict = {}
+
+    def tokens(prompt, way, count):
+        key = (prompt, way)
+        if key not in known:
+            made = build(max_num_seqs=1, chunked_prefill=False)
+            known[key] = made.generate([PROMPTS[prompt]], params(30, **WAYS[way]))[0].tokens
+        return known[key][:count]
+
+    return tokens
+
+
+def params(count, **more):
+    """Fixtures' models end texts at random; a test that counts tokens does not want that."""
+    return engine.SamplingParams(count, **dict(ignore_eos=True) | more)
+
+
+def add(made, prompt=(5, 6), count=8, name=None, **more):
+    """(request, its outputs)"""
+    outputs: list = []
+    return made.add(list(prompt), params(count, **more), name, outputs.append), outputs
+
+
+def tokens_of(outputs):
+    return [token for output in outputs for token in output.tokens]
+
+
+def step_all(made, most=2000):
+    steps = 0
+    while not made.scheduler.is_finished or made.aborting:
+        made.step()
+        steps += 1
+        assert steps < most, "it does not end"
+    return steps
+
+
+def watch(made):
+    """The batches that the scheduler makes from now on, those without anybody left out."""
+    batches, schedule = [], made.scheduler.schedule
+
+    def watched():
+        batch = schedule()
+        if batch.scheduled:
+            batches.append([(s.request.id, s.start, s.count) for s in batch.scheduled])
+        return batch
+
+    made.scheduler.schedule = watched
+    return batches
+
+
+# Joining and leaving
+
+
+def test_late_request_joins_a_running_batch_at_the_next_step(build, alone):
+    made = build()
+    first, a = add(made, PROMPTS[0], 20)
+    made.step()
+    made.step()
+    late, b = add(made, PROMPTS[1], 5)
+    made.step()
+    assert (len(a), len(b)) == (3, 1)  # both had a token of that step
+    step_all(made)
+    assert late.finished < first.finished
+    assert (tokens_of(a), tokens_of(b)) == (alone(0, 0, 20), alone(1, 0, 5))
+
+
+def test_shorts_finish_before_longs_whoever_came_first(build, alone):
+    made = build(max_num_seqs=4)
+    longs = [add(made, PROMPTS[i], 30) for i in (0, 3)]
+    shorts = [add(made, PROMPTS[i], 4) for i in (1, 2, 4)]  # one of them waits for a row
+    step_all(made)
+    assert max(r.finished for r, _ in shorts) < min(r.finished for r, _ in longs)
+    assert [tokens_of(out) for _, out in longs] == [alone(0, 0, 30), alone(3, 0, 30)]
+    assert [tokens_of(out) for _, out in shorts] == [alone(i, 0, 4) for i in (1, 2, 4)]
+
+
+def test_a_place_that_becomes_free_is_taken_at_the_next_step(build):
+    made = build(max_num_seqs=2)
+    for i, count in enumerate((3, 9, 2, 2)):
+        add(made, PROMPTS[i % 2], count, f"r{i}")
+    batches = watch(made)
+    step_all(made)
+    who = [{name for name, *_ in batch} for batch in batches]
+    assert who == [{"r0", "r1"}] * 3 + [{"r1", "r2"}] * 2 + [{"r1", "r3"}] * 2 + [{"r1"}] * 2
+
+
+def test_static_mode_lets_nobody_join_before_the_batch_is_done(build, alone):
+    made = build(max_num_seqs=2, batching_mode="static")
+    outs = [add(made, PROMPTS[i % 2], count, f"r{i}")[1] for i, count in enumerate((3, 9, 2, 2))]
+    batches = watch(made)
+    step_all(made)
+    who = [{name for name, *_ in batch} for batch in batches]
+    assert who == [{"r0", "r1"}] * 3 + [{"r1"}] * 6 + [{"r2", "r3"}] * 2
+    assert [tokens_of(o) for o in outs] == [alone(i % 2, 0, n) for i, n in enumerate((3, 9, 2, 2))]
+
+
+# Equality under disturbance
+
+ARRIVALS = st.tuples(
+    st.integers(0, 12),  # the step before which it comes
+    st.integers(0, len(PROMPTS) - 1),
+    st.integers(1, 14),  # tokens
+    st.integers(0, len(WAYS) - 1),
+    st.one_of(st.none(), st.none(), st.integers(0, 15)),  # the step before which it is cancelled
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    arrivals=st.lists(ARRIVALS, min_size=1, max_size=7),
+    rows=st.integers(1, 4),
+    budget=st.integers(4, 40),
+    chunked=st.booleans(),
+    mode=st.sampled_from(["continuous", "static"]),
+)
+def test_under_any_schedule_each_output_equals_its_solo_run_and_no_token_is_computed_twice(
+    build, alone, arrivals, rows, budget, chunked, mode
+):
+    made = build(
+        max_num_seqs=rows, max_num_batched_tokens=budget, chunked_prefill=chunked, batching_mode=mode
+    )
+    batches = watch(made)
+    here: list = [None] * len(arrivals)
+    for now in range(16):
+        for i, (comes, prompt, count, way, leaves) in enumerate(arrivals):
+            if comes == now:
+                here[i] = add(made, PROMPTS[prompt], count, f"r{i}", **WAYS[way])
+            if leaves == now and here[i]:
+                made.abort(f"r{i}")
+        made.step()
+    step_all(made)
+    for (_, prompt, count, way, _), (request, outputs) in zip(arrivals, here, strict=True):
+        assert request.status in ("finished", "cancelled")
+        whole = count if request.status == "finished" else len(tokens_of(outputs))
+        assert tokens_of(outputs) == alone(prompt, way, whole)
+        assert sum(output.finish_reason is not None for output in outputs) == 1
+    check_each_token_once(made, batches, [request for request, _ in here])
+    if chunked:
+        assert max((sum(n for *_, n in batch) for batch in batches), default=0) <= budget
+    assert sorted(made.scheduler.rows.free) == list(range(rows))
+
+
+def check_each_token_once(made, batches, requests):
+    at = {request.id: 0 for request in requests}
+    for batch in batches:
+        for name, start, count in batch:
+            assert start == at[name], "a token is computed twice, or left out"
+            at[name] += count
+    assert made.runner.num_computed == sum(at.values())
+    for request in requests:
+        if request.status == "finished":
+            assert at[request.id] == request.num_tokens - 1  # the last one is never run
+
+
+def test_a_counter_shows_that_no_token_is_computed_twice(build):
+    made = build(max_num_seqs=3, max_num_batched_tokens=8)
+    requests = [add(made, prompt, 6 + i)[0] for i, prompt in enumerate(PROMPTS)]
+    step_all(made)
+    assert made.runner.num_computed == sum(request.num_tokens - 1 for request in requests)
+
+
+def test_grouped_heads_and_rotary_positions_survive_company(random_llama):
+    parts = load_model(random_llama, "cpu")
+    small = dict(max_seq_len=WINDOW, max_num_seqs=3, max_num_batched_tokens=11)
+    together = engine.Engine(*parts, engine.EngineConfig(**small)).generate(PROMPTS, params(9))
+    for prompt, found in zip(PROMPTS, together, strict=True):
+        solo = engine.Engine(*parts, engine.EngineConfig(max_seq_len=WINDOW, max_num_seqs=1))
+        assert solo.generate([prompt], params(9))[0].tokens == found.tokens
+
+
+# Chunked prefill
+
+
+@pytest.mark.parametrize("budget", [1, 2, 7, 39, 40, 64])
+def test_chunked_prefill_gives_the_tokens_of_a_whole_prompt(build, alone, budget):
+    made = build(max_num_seqs=1, max_num_batched_tokens=budget)
+    assert made.generate([PROMPTS[3]], params(12))[0].tokens == alone(3, 0, 12)
+
+
+def test_chunked_prefill_gives_the_logits_of_a_whole_prompt(build):
+    last = []
+    for budget in (64, 9):
+        made = build(max_num_seqs=1, max_num_batched_tokens=budget)
+        found, run_one = [], made.runner.run
+        made.runner.run = lambda batch, found=found, run_one=run_one: (
+            found.append(run_one(batch)) or found[-1]
+        )
+        add(made, PROMPTS[3], 1)
+        step_all(made)
+        assert [len(logits) for logits in found[:-1]] == [0] * (len(found) - 1)  # only the last chunk draws
+        last.append(found[-1])
+    torch.testing.assert_close(last[0], last[1], atol=1e-4, rtol=1e-4)
+
+
+def test_decodes_go_on_while_a_long_prompt_is_read_and_the_budget_is_kept(build):
+    made = build(max_num_seqs=2, max_num_batched_tokens=8)
+    add(made, PROMPTS[0], 30, "reader")
+    made.step()
+    add(made, PROMPTS[3], 2, "long")
+    batches = watch(made)
+    for _ in range(6):
+        made.step()
+    assert batches == [[("reader", 2 + i, 1), ("long", 7 * i, min(7, 40 - 7 * i))] for i in range(6)]
+
+
+def test_without_chunks_a_prompt_runs_whole_whatever_the_budget(build, alone):
+    made = build(max_num_seqs=2, max_num_batched_tokens=8, chunked_prefill=False)
+    _, out = add(made, PROMPTS[3], 3, "long")
+    batches = watch(made)
+    step_all(made)
+    assert batches[0] == [("long", 0, 40)]
+    assert tokens_of(out) == alone(3, 0, 3)
+
+
+# The scheduler alone, without a tensor
+
+
+def fake(name, prompt=4, count=4):
+    """A request that holds numbers and no text."""
+    return engine.Request(
+        id=name, tokens=[1] * prompt, num_prompt_tokens=prompt, params=engine.SamplingParams(count),
+        max_tokens=count, eos_ids=(), stream=SimpleNamespace(push=lambda t: "", flush=lambda: "", stopped=False),
+        on_output=print,
+    )  # fmt: skip
+
+
+def planner(rows=2, **config):
+    config = engine.EngineConfig(max_num_seqs=rows, **config)
+    return engine.Scheduler(config, engine.RowAllocator(rows, WINDOW))
+
+
+def pretend(scheduler):
+    """A step without a model: each request that draws gets token 1."""
+    batch = scheduler.schedule()
+    drawn = torch.ones(sum(s.samples for s in batch.scheduled), dtype=torch.int64)
+    scheduler.postprocess(batch, SimpleNamespace(tokens=drawn))
+    return batch.scheduled
+
+
+def test_the_scheduler_works_without_tensors_first_come_first_served():
+    scheduler, draw = planner(3, max_num_batched_tokens=10), random.Random(0)
+    requests = [fake(f"r{i}", draw.randint(1, 25), draw.randint(1, 9)) for i in range(40)]
+    for request in requests:
+        scheduler.add(request)
+    while not scheduler.is_finished:
+        assert 0 < sum(s.count for s in pretend(scheduler)) <= 10
+    starts = [request.started for request in requests]
+    assert starts == sorted(starts)
+
+
+def test_nobody_starves_under_a_flood_of_short_requests():
+    """The bound: each step of a request before it in the queue is one step of waiting at most, whatever comes after it."""
+    scheduler = planner(2, max_num_batched_tokens=8)
+    before = [fake(f"before {i}", 6, 5) for i in range(4)]
+    patient = fake("patient", 30, 5)
+    for request in (*before, patient):
+        scheduler.add(request)
+    chunks = sum(-(-r.num_prompt_tokens // 7) for r in before)  # at least budget - rows + 1 tokens a step
+    bound = chunks + sum(r.max_tokens for r in before)
+    steps = 0
+    while not patient.started:
+        for i in range(2):
+            scheduler.add(fake(f"flood {steps} {i}", 1, 1))  # more than can be served
+        pretend(scheduler)
+        steps += 1
+        assert steps <= bound, "it starves"
+    while not patient.done:
+        scheduler.add(fake(f"late {steps}", 1, 1))
+        pretend(scheduler)
+        steps += 1
+        assert steps <= bound + -(-30 // 7) + 5
+
+
+def test_rows_are_given_lowest_first_freed_and_given_again():
+    scheduler = planner(3)
+    a, b, c, d = (fake(name, 2, count) for name, count in zip("abcd", (2, 5, 5, 3), strict=True))
+    for request in (a, b, c, d):
+        scheduler.add(request)
+    pretend(scheduler)
+    assert [r.row for r in (a, b, c, d)] == [0, 1, 2, -1]  # never over-committed
+    pretend(scheduler)
+    assert (a.done, a.row, scheduler.rows.free) == (True, -1, [0])
+    pretend(scheduler)
+    assert (d.row, scheduler.rows.free) == (0, [])
+
+
+def test_a_budget_below_the_number_of_rows_is_refused():
+    with pytest.raises(UserError, match="max_num_batched_tokens = 3 must be at least max_num_seqs = 4"):
+        engine.EngineConfig(max_num_seqs=4, max_num_batched_tokens=3)
+
+
+# The runner alone, without a queue
+
+
+def test_the_runner_works_without_queues_and_a_mixed_batch_equals_its_parts(parts):
+    rows = engine.RowAllocator(2, WINDOW)
+
+    def runner():
+        return engine.ModelRunner(parts[0], 2, WINDOW, rows.slot)
+
+    reader, late = fake("reader", 5), fake("late", 9)
+    reader.tokens, late.tokens = [5, 6, 7, 8, 9], list(range(30, 39))
+    assert rows.allocate(reader, 8)
+    assert rows.allocate(late, 12)
+    shares = [engine.Scheduled(reader, 4, 1, 5), engine.Scheduled(late, 0, 9, 9)]
+    mixed, apart = runner(), runner()
+    for one in (mixed, apart):
+        one.run(engine.Batch([engine.Scheduled(reader, 0, 4, 5)]))
+    found = mixed.run(engine.Batch(shares))
+    expected = torch.cat([apart.run(engine.Batch([share])) for share in shares])
+    assert found.shape == (2, parts[2].vocab_size)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_flat_list_says_whose_each_token_is():
+    a, b = fake("a", 6), fake("b", 4)
+    a.row, b.row, a.tokens, b.tokens = 0, 2, [10, 11, 12, 13, 14, 15], [20, 21, 22, 23]
+    batch = engine.Batch([engine.Scheduled(a, 5, 1, 6), engine.Scheduled(b, 1, 2, 4)])
+    inputs = batch.inputs(engine.RowAllocator(3, 100).slot, torch.device("cpu"))
+    assert inputs.tokens.tolist() == [15, 21, 22]
+    assert inputs.positions.tolist() == [5, 1, 2]
+    assert inputs.slot_mapping.tolist() == [5, 201, 202]
+    assert inputs.cu_seqlens_q.tolist() == [0, 1, 3]
+    assert inputs.context_lens.tolist() == [6, 3]
+    assert inputs.logits_indices.tolist() == [0]  # b is not through its prompt
+
+
+# A failure stays with its request
+
+
+class Poison(dict):
+    """A logit bias that lets itself be checked, and not read."""
+
+    def values(self):
+        raise RuntimeError("poison")
+
+
+def raises(output):
+    raise RuntimeError("the reader's own")
+
+
+def test_poisoned_requests_harm_no_neighbour(build, alone):
+    made = build()
+    (sampling, a), (stop, b) = add(made, logit_bias=Poison({5: 1.0})), add(made, stop=(b"no text",))
+    reader = made.add([5, 6], params(20), None, raises)
+    goods = [add(made, PROMPTS[i], 8, **WAYS[i % 5]) for i in (1, 2, 4)]
+    step_all(made)
+    assert [tokens_of(out) for _, out in goods] == [alone(i, i % 5, 8) for i in (1, 2, 4)]
+    assert (sampling.status, stop.status, reader.status) == ("failed", "failed", "cancelled")
+    assert a[-1].error == "RuntimeError: poison"
+    assert [out.finish_reason for out in b] == ["error"]
+    assert len(made.scheduler.rows.free) == made.config.max_num_seqs
+
+
+def test_a_failed_pass_fails_nobody_who_can_run_alone(build, alone, monkeypatch):
+    made = build()
+    goods = [add(made, PROMPTS[i], 6) for i in (0, 1)]
+    made.step()
+    real = made.runner.run
+
+    def fails_for_two(batch):
+        if len(batch.scheduled) > 1:
+            raise RuntimeError("no memory for both")
+        return real(batch)
+
+    monkeypatch.setattr(made.runner, "run", fails_for_two)
+    step_all(made)
+    assert [tokens_of(out) for _, out in goods] == [alone(i, 0, 6) for i in (0, 1)]
+
+
+# Demo and benchmark
+
+
+def test_the_demo_draws_who_waited_joined_and_left_and_checks_every_text(random_gpt2, capsys):
+    from .__main__ import main
+
+    arguments = ["--model", str(random_gpt2), "--device", "cpu", "--dtype", "float32", "--long", "20"]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "long 2" in said
+    assert "chunk" in said
+    assert "when it has the engine to itself" in said
+    assert main([*arguments, "--mode", "static", "--whole"]) == 0
+
+
+def test_bad_input_is_one_line(random_gpt2, capsys):
+    from .__main__ import main
+
+    assert run(main, ["--model", str(random_gpt2), "--rows", "9", "--budget", "4"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --budget 4 must be at least --rows 9: each running request needs a token\n"
+    )
