@@ -18,18 +18,21 @@ from torch import Tensor
 
 from common.cli import add_bench_flags, add_model_flags, number, run, stage_parser
 from common.console import facts, heading, note, progress, table, warn
-from common.loader import resolve_device, resolve_dtype
+from common.loader import load_model, resolve_device, resolve_dtype
 from common.measure import Result, interleave, median, now
 
 from .engine.sampler import Sampling, SamplingParams, sample
-from .lesson.distribution import distribution, text
+from .lesson.distribution import distribution, effective, text
+from .lesson.presets import PRESETS
 from .lesson.reference import Processors, sorted_draw, sorted_probabilities
-from .lesson.work import CONTEXT, LABELS, STRATEGIES, DecodeStep, flat, zipf
+from .lesson.runs import Run, Scene, repeated
+from .lesson.work import CONTEXT, LABELS, STRATEGIES, DecodeStep, Operations, flat, zipf
 
 VOCABULARIES = (4096, 50257, 151936)
 ROWS = (8, 32)  # of a batch, at the middle vocabulary
 MODELS = ("storyteller", "gpt2-124m")
 QUICK = 5  # repeats
+TEXT = 200  # tokens under each preset
 COMMAND = "python -m stages.s05_sampling.bench"
 TOKENS = [(37 * i) % 4001 for i in range(CONTEXT)]  # the text so far, for penalties and positions
 
@@ -74,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for vocab in VOCABULARIES:
         measure_draws(result, vocab, repeats, device)
     measure_rows(result, VOCABULARIES[1], repeats, device)
+    measure_floor(result, VOCABULARIES[1], repeats, device)
+    if not DecodeStep.is_random(models[0]):
+        measure_texts(result, models[0], QUICK * 4 if args.quick else TEXT, device, dtype)
     for model in models:
         measure_share(result, DecodeStep(model, device, dtype), repeats, device)
     if args.results or not args.quick:
@@ -175,6 +181,44 @@ def measure_rows(result: Result, vocab: int, repeats: int, device: torch.device)
     for rows in ROWS:
         result.add(f"full_per_row_of_{rows}", unit="us", samples=[1e6 * s / rows for s in seconds[str(rows)]])
     facts({f"a row of {n}": f"{1e6 * median(seconds[str(n)]) / n:,.0f} µs" for n in ROWS})
+
+
+@torch.inference_mode()
+def measure_floor(result: Result, vocab: int, repeats: int, device: torch.device) -> None:
+    """What a full draw consists of: its torch operations, what one costs on nothing, and one reading of the logits."""
+    logits, nothing = zipf(vocab, device=device), torch.zeros(1, device=device)
+    full = drawing(dict(strategies())["full"], logits)
+    with Operations() as operations:
+        full()
+    ways: dict[str, Callable[[], object]] = {
+        "operation": lambda: [nothing.add_(1) for _ in range(100)],
+        "read": lambda: [logits.amax() for _ in range(10)],
+    }
+    seconds = interleave(ways, repeats, 3, device)
+    result.add("operations_full", operations.count)
+    result.add("operation_us", unit="us", samples=[1e4 * s for s in seconds["operation"]])
+    result.add(f"read_{vocab}", unit="us", samples=[1e5 * s for s in seconds["read"]])
+    each = 1e4 * median(seconds["operation"])
+    result.add("operations_full_us", operations.count * each, "us", note="were the vocabulary empty")
+    facts({"a full draw": f"{operations.count} operations; one takes {each:.1f} µs on nothing"})
+
+
+def measure_texts(result: Result, name: str, count: int, device: torch.device, dtype: torch.dtype) -> None:
+    """A text under each preset: how much of it says again what it said, and how open its draws were."""
+    model, tokenizer, _ = load_model(name, device, dtype)
+    scene = Scene(model, tokenizer, tokenizer.encode("Once upon a time"), count, ())
+    rows = []
+    for preset, values in PRESETS.items():
+        one = Run(SamplingParams(seed=1, **values))
+        for _ in one.follow(scene):
+            pass
+        nats, key = sum(one.drawn) / len(one.drawn), preset.replace("-", "_").replace(" ", "_")
+        result.add(f"repeated_{key}", 100 * repeated(one.ids), "%")
+        result.add(f"nats_{key}", nats, "nats")
+        result.add(f"effective_{key}", effective(nats), "tokens")
+        rows.append([preset, f"{100 * repeated(one.ids):.0f} %", f"{nats:.2f}", f"{effective(nats):.1f}"])
+    heading(f"{count} tokens of {name} under each preset")
+    table(None, ["preset", "repeated", "nats", "effective vocabulary"], rows)
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from collections import Counter
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from common.cli import run
 from common.errors import UserError
+from common.loader import load_model
+from common.results import ROOT
 
 # Through modules, so that each test fails by itself on an engine that lacks what it needs.
 from . import bench, engine
@@ -525,6 +528,31 @@ def test_sparkline_is_as_wide_as_asked():
     assert sparkline([0.0, 1.0, 2.0, 4.0], 4.0) == "▁▃▅█"
     assert len(sparkline([1.0] * 100, 1.0)) <= 40
     assert sparkline([0.0], 0.0) == "▁"
+
+
+def test_the_articles_picture_shows_the_samplers_own_numbers():
+    spec = tomllib.loads((ROOT / "articles/figures/05-one-draw.toml").read_text(encoding="utf-8"))
+    cut, *seeds = [[row["cells"] for row in panel["row"]] for panel in spec["panel"]]
+    model, tokenizer, _ = load_model("storyteller", "cpu", "float32")
+    prompt = tokenizer.encode("Once upon a time there lived a")
+    (step,) = engine.generate(model, prompt, 1)
+    best = step.logits.topk(8).indices
+    assert spec["panel"][0]["row"][0]["index"] == [
+        tokenizer.decode([i]).replace(" ", "·") for i in best.tolist()
+    ]
+    for cells, more in zip(cut, ({}, {"top_k": 6}, {"top_k": 6, "top_p": 0.8}), strict=True):
+        left = chances(step.logits, params(temperature=0.8, **more))[best]
+        assert cells == [f"{100 * p:.1f}" if p else "" for p in left.tolist()]
+    for seed, (noise, sums) in enumerate(seeds, start=1):
+        key = sampler.noise_key(params(seed=seed))
+        own = sampler.gumbel(torch.tensor([[key], [len(prompt)]]), best[:3])[0]
+        assert noise == [f"{x:.2f}" for x in own.tolist()]
+        scores = left[:3].log() + own
+        assert sums == [f"{x:.2f}" for x in scores.tolist()]
+        (drawn,) = engine.generate(
+            model, prompt, 1, params=params(temperature=0.8, top_k=6, top_p=0.8, seed=seed)
+        )
+        assert drawn.id == int(best[scores.argmax()])
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,3 +57,9 @@ class Run:
             self.ids.append(token.id)
             self.text += token.text
             yield
+
+
+def repeated(tokens: Sequence[int]) -> float:
+    """The share of groups of four tokens that the text had before."""
+    fours = list(zip(*(tokens[i:] for i in range(4)), strict=False))
+    return 1 - len(set(fours)) / len(fours) if fours else 0.0

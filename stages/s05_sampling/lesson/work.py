@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.loader import build_model, load_model
 from common.shapes import PUBLISHED, published
@@ -50,7 +51,7 @@ class DecodeStep:
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype):
         self.name = Path(name).name
         self.slug = re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
-        self.random = name in PUBLISHED
+        self.random = self.is_random(name)
         if self.random:
             self.model: Any = build_model(published(name), device, dtype, 0)
         else:
@@ -65,6 +66,11 @@ class DecodeStep:
         with torch.inference_mode():
             forward(self.model, self.tokens, self.attend)
 
+    @staticmethod
+    def is_random(name: str) -> bool:
+        """Whether there are no weights for it, only a shape."""
+        return name in PUBLISHED
+
     @torch.inference_mode()
     def __call__(self) -> Tensor:
         """-> logits [vocab] of the token after the next."""
@@ -75,3 +81,15 @@ class DecodeStep:
     def logits(self, own: Tensor) -> Tensor:
         """The step's own logits, fresh from the model; for random weights, whose are flat, a language model's shape."""
         return own * 0 + zipf(self.vocab, device=own.device) if self.random else own
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that reach torch's kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return function(*args, **(kwargs or {}))
