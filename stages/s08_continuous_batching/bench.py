@@ -35,7 +35,7 @@ TEXT = (
     "him until the trees had closed behind him. On the third day he came to a well beside which a little grey man sat "
     "and begged for a piece of the bread; but the eldest laughed and went his way, and was never seen again. "
 )
-REQUESTS, RATE = 80, 16.0  # of the trace: how many, and how many a second
+REQUESTS, RATE = 48, 16.0  # of the trace: how many, and how many a second
 PROMPTS, LIMITS = (
     (8, 96, 24, 16, 64, 12, 40, 128),
     (8, 64, 16, 96, 32, 8, 48, 24, 16),
@@ -69,7 +69,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ["", "--quick", "--seed 1", "--figure"],
     )
     add_model_flags(parser)
-    add_bench_flags(parser, repeats=3)
+    add_bench_flags(parser, repeats=2)
     add_seed(parser, 42)
     parser.add_argument("--threads", type=number(int, 1), metavar="N", help="of torch (as torch finds best)")
     parser.add_argument(
