@@ -37,8 +37,8 @@ class Batched:
 
         logging.set_verbosity_error()  # that no end is set is meant: all rows write as many tokens
         folder = find_checkpoint(model)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        self.model.to(device).eval()
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        self.model: Any = loaded.to(device).eval()
         self.model.generation_config.eos_token_id = None
         self.model.generation_config.pad_token_id = 0
         self.device = device
@@ -92,7 +92,7 @@ def dissect(made: engine.Engine, prompts: Sequence[list[int]], count: int) -> Pa
     plan, decode = runner.attend.plan, runner.attend.decode
     for name, (owner, method) in places.items():
         setattr(owner, method, Timed(getattr(owner, method), samples[name]))
-    runner.attend.decode = Timed(decode, attend)  # type: ignore[method-assign]
+    runner.attend.decode = Timed(decode, attend)  # type: ignore[method-assign, assignment]
     params = engine.SamplingParams(count, ignore_eos=True)
     for prompt in prompts:
         made.add(prompt, params)
