@@ -96,7 +96,8 @@ def test_values_outside_a_fields_range_are_refused_by_name(
     "name", ["temprature", "max_token", "", "a" * 5000, "é\n\u0000", "fo[o]", "__class__"]
 )
 def test_unknown_fields_are_refused_by_name(server: Server, endpoint: str, name: str):
-    for value in (1, None, {}):
+    values: tuple[Any, ...] = (1, None, {})
+    for value in values:
         message = refused(ask(server, endpoint, {name: value}))
         assert "unknown field" in message
         assert ascii(name)[1:-1][:60] in message

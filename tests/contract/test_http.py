@@ -23,6 +23,14 @@ def test_greedy_text_equals_a_plain_loop(server: Process, checkpoint: Checkpoint
         assert server.text(prompt, 24) == checkpoint.greedy_text(prompt, 24)
 
 
+def test_prompts_of_many_lengths_at_once_get_what_each_gets_alone(server: Process, checkpoint: Checkpoint):
+    prompts = [checkpoint.encode("The fox and the king. " * 40)[:n] for n in (1, 2, 17, 64, 150)]
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        jobs = [pool.submit(server.text, p, 6 + 3 * i) for i, p in enumerate(prompts)]
+        for i, (prompt, job) in enumerate(zip(prompts, jobs, strict=True)):
+            assert job.result() == checkpoint.tokenizer.decode(checkpoint.greedy(prompt, 6 + 3 * i))
+
+
 def test_a_prompt_may_be_text_ids_or_several_of_either(server: Process, checkpoint: Checkpoint):
     one, two = PROMPT, "A fox"
     ids = [checkpoint.encode(p) for p in (one, two)]
