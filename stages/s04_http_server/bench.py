@@ -27,7 +27,7 @@ from common.tutorial import load_stage
 from . import engine
 from .lesson import envelope, load
 from .lesson.process import LiveServer, server_flags
-from .lesson.sides import NAMES, Sides, Trial, check
+from .lesson.sides import LABELS, NAMES, Sides, Trial, check
 
 PROMPT = (
     "Once upon a time there lived a poor miller who had three sons and nothing to leave them but his mill."
@@ -105,7 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         work = prepare(ours, server, client, args)
         work.start_s = server.wait_ready()
+        gc.collect()
+        gc.freeze()  # what is there stays: from here on, to collect is a matter of microseconds
         measure(work)
+        gc.unfreeze()
     result = record(work, name, args)
     show_result(result)
     if args.results or not args.quick:
@@ -191,7 +194,8 @@ def record_tokens(work: Work, result: Result) -> None:
     for way in NAMES:
         total = [1e3 * one.total for one in work.trials[way]]
         result.add(f"{way}_ms", unit="ms", samples=total)
-        result.add(f"{way}_ms_per_token", unit="ms", samples=[t / work.count for t in total])
+        each = [t / work.count for t in total]
+        result.add(f"{way}_ms_per_token", unit="ms", samples=each, note=LABELS[way])
         if way != "loop":
             added = [1e3 * (t - base) / work.count for t, base in zip(total, loop, strict=True)]
             result.add(f"{way}_adds_us_per_token", unit="us", samples=added)
@@ -236,16 +240,10 @@ def record_load(work: Work, result: Result) -> None:
 
 def show_result(result: Result) -> None:
     value = {key: entry["value"] for key, entry in result.values.items()}
-    labels = {
-        "loop": "bare loop",
-        "engine": "Engine.stream",
-        "stream": "HTTP, streamed",
-        "whole": "HTTP, whole",
-    }
     rows = [
         [label, f"{value[f'{way}_ms_per_token']:.2f}", f"{value.get(f'{way}_adds_us_per_token', 0):,.0f}",
          f"{value.get(f'{way}_adds_percent', 0):.1f} %"]
-        for way, label in labels.items()
+        for way, label in LABELS.items()
     ]  # fmt: skip
     table(None, ["way", "ms a token", "added us", "added"], rows)
     busy, idle = (result.values[key] for key in ("health_busy_ms", "health_idle_ms"))

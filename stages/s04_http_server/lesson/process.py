@@ -121,7 +121,7 @@ class LiveServer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
             try:
-                self.process.wait(15)
+                self.process.wait(60)  # it stops at once; Python itself may take its time on a busy machine
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -17,7 +17,13 @@ import httpx
 from .. import engine as own
 from .wire import payload, text_of
 
-NAMES = ("loop", "engine", "stream", "whole")
+LABELS = {
+    "loop": "bare loop",
+    "engine": "Engine.stream",
+    "stream": "HTTP, streamed",
+    "whole": "HTTP, whole",
+}
+NAMES = tuple(LABELS)
 
 
 @dataclass(slots=True)
