@@ -154,7 +154,7 @@ def measure_draws(result: Result, vocab: int, repeats: int, device: torch.device
     """Each strategy, and two other ways to the full one, in turns."""
     logits, own = zipf(vocab, device=device), dict(strategies())
     ways: dict[str, Callable[[], object]] = {name: drawing(params, logits) for name, params in own.items()}
-    ways["flat"] = drawing(own["top_p"], flat(vocab, device=device))
+    ways["flat"] = drawing(own["topp"], flat(vocab, device=device))
     ways["sorted"] = lambda: sorted_draw(logits, own["full"])
     processors = Processors(own["full"])
     ways["transformers"] = lambda: processors.draw(logits, TOKENS)
@@ -197,7 +197,7 @@ def measure_floor(result: Result, vocab: int, repeats: int, device: torch.device
     seconds = interleave(ways, repeats, 3, device)
     result.add("operations_full", operations.count)
     result.add("operation_us", unit="us", samples=[1e4 * s for s in seconds["operation"]])
-    result.add(f"read_{vocab}", unit="us", samples=[1e5 * s for s in seconds["read"]])
+    result.add(f"one_read_{vocab}", unit="us", samples=[1e5 * s for s in seconds["read"]])
     each = 1e4 * median(seconds["operation"])
     result.add("operations_full_us", operations.count * each, "us", note="were the vocabulary empty")
     facts({"a full draw": f"{operations.count} operations; one takes {each:.1f} µs on nothing"})
@@ -212,7 +212,7 @@ def measure_texts(result: Result, name: str, count: int, device: torch.device, d
         one = Run(SamplingParams(seed=1, **values))
         for _ in one.follow(scene):
             pass
-        nats, key = sum(one.drawn) / len(one.drawn), preset.replace("-", "_").replace(" ", "_")
+        nats, key = sum(one.drawn) / len(one.drawn), preset.replace("-", "").replace(" ", "")
         result.add(f"repeated_{key}", 100 * repeated(one.ids), "%")
         result.add(f"nats_{key}", nats, "nats")
         result.add(f"effective_{key}", effective(nats), "tokens")

@@ -19,14 +19,14 @@ from ..engine.generate import forward
 STRATEGIES: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
     "temperature": {"temperature": 1.0},
-    "top_k": {"temperature": 1.0, "top_k": 50},
-    "top_p": {"temperature": 1.0, "top_p": 0.9},
-    "min_p": {"temperature": 1.0, "min_p": 0.05},
+    "topk": {"temperature": 1.0, "top_k": 50},
+    "topp": {"temperature": 1.0, "top_p": 0.9},
+    "minp": {"temperature": 1.0, "min_p": 0.05},
     "full": {"temperature": 0.8, "top_k": 50, "top_p": 0.9, "min_p": 0.02},
     "penalties": {"temperature": 1.0, "repetition_penalty": 1.1, "presence_penalty": 0.2, "frequency_penalty": 0.2},
 }  # fmt: skip
 LABELS = {
-    "greedy": "greedy", "temperature": "temperature", "top_k": "top-k 50", "top_p": "top-p 0.9", "min_p": "min-p 0.05",
+    "greedy": "greedy", "temperature": "temperature", "topk": "top-k 50", "topp": "top-p 0.9", "minp": "min-p 0.05",
     "full": "top-k, top-p, min-p", "penalties": "three penalties", "flat": "top-p, flat logits",
     "sorted": "sort all, then cut", "transformers": "transformers",
 }  # fmt: skip
