@@ -21,7 +21,8 @@ from common.console import facts, heading, note, progress, table, warn
 from common.loader import load_model, resolve_device, resolve_dtype
 from common.measure import Result, interleave, median, now
 
-from .engine.sampler import Sampling, SamplingParams, sample
+from .engine import sampler  # whole, so that its tests can fail one by one on an engine without draws
+from .engine.sampler import SamplingParams
 from .lesson.distribution import distribution, effective, text
 from .lesson.presets import PRESETS
 from .lesson.reference import Processors, sorted_draw, sorted_probabilities
@@ -127,8 +128,12 @@ def check(device: torch.device) -> str:
                         f"{name} at {vocab}: other probabilities"
                     )
             texts = [text(params, TOKENS, 16) for _, params in strategies()]
-            together = sample(logits.repeat(len(texts), 1), Sampling.build(texts, device)).tokens
-            alone = [sample(logits[None], Sampling.build([one], device)).tokens[0] for one in texts]
+            together = sampler.sample(
+                logits.repeat(len(texts), 1), sampler.Sampling.build(texts, device)
+            ).tokens
+            alone = [
+                sampler.sample(logits[None], sampler.Sampling.build([one], device)).tokens[0] for one in texts
+            ]
             assert together.tolist() == [int(one) for one in alone], (
                 f"at {vocab}: a row depends on the others"
             )
@@ -146,7 +151,7 @@ def drawing(params: SamplingParams, logits: Tensor, rows: int = 1) -> Callable[[
     """All that a step spends on a draw: parameters to tensors, the draw."""
     texts = [text(params, TOKENS, 16) for _ in range(rows)]
     batch = logits.expand(rows, -1).contiguous()
-    return lambda: sample(batch, Sampling.build(texts, batch.device)).tokens
+    return lambda: sampler.sample(batch, sampler.Sampling.build(texts, batch.device)).tokens
 
 
 @torch.inference_mode()
@@ -242,7 +247,7 @@ def drawing_from_step(step: DecodeStep) -> dict[str, Callable[[Tensor], Any]]:
 
     def ours(params: SamplingParams) -> Callable[[Tensor], Any]:
         one = [text(params, step.tokens, 16)]
-        return lambda logits: sample(logits[None], Sampling.build(one, logits.device)).tokens
+        return lambda logits: sampler.sample(logits[None], sampler.Sampling.build(one, logits.device)).tokens
 
     full = dict(strategies())["full"]
     processors = Processors(full)
