@@ -384,6 +384,10 @@ def test_whatever_the_model_gives_a_token_of_the_vocabulary_is_drawn(values, mor
         assert token == 1
 
 
+def test_a_step_in_which_nobody_draws_gives_no_tokens():
+    assert engine.sample(torch.empty(0, 50), engine.Sampling.build([], CPU)).tokens.tolist() == []
+
+
 # Texts
 
 
