@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def parts(random_gpt2):
 @pytest.fixture(scope="module")
 def build(parts):
     """build(**config fields): an engine that is stepped by hand."""
-    return lambda **config: engine.Engine(*parts, engine.EngineConfig(**dict(max_seq_len=WINDOW) | config))
+    return lambda **config: engine.Engine(*parts, engine.EngineConfig(**dict(max_seq_len=WINDOW) | config))  # type: ignore[call-arg]
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +227,8 @@ def test_chunked_prefill_gives_the_logits_of_a_whole_prompt(build):
     last = []
     for budget in (64, 9):
         made = build(max_num_seqs=1, max_num_batched_tokens=budget)
-        found, run_one = [], made.runner.run
+        found: list[Any] = []
+        run_one = made.runner.run
         made.runner.run = lambda batch, found=found, run_one=run_one: (
             found.append(run_one(batch)) or found[-1]
         )
@@ -270,7 +272,7 @@ def fake(name, prompt=4, count=4):
 
 
 def planner(rows=2, **config):
-    config = engine.EngineConfig(max_num_seqs=rows, **config)
+    config = engine.EngineConfig(max_num_seqs=rows, **config)  # type: ignore[assignment]
     return engine.Scheduler(config, engine.RowAllocator(rows, WINDOW))
 
 
