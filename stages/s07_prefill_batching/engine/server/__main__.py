@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(model: str, host: str, port: int, config: EngineConfig) -> int:
     """Runs until Ctrl-C (exit code 0) or until the model turns out not to load (the reason, and 2)."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn.error").addFilter(no_failure)
     sock = listen(host, port)
     failures: list[BaseException] = []
 
@@ -63,8 +65,6 @@ def serve(model: str, host: str, port: int, config: EngineConfig) -> int:
     if failures:
         raise failures[0]
     print("stopped", file=sys.stderr, flush=True)
-    if app.state.service.engine is None:
-        os._exit(0)  # still loading: Python aborts when it ends under a thread that is inside PyTorch
     return 0
 
 
@@ -77,6 +77,11 @@ class Server(uvicorn.Server):
             # In a thread: the signal may have interrupted the holder of a lock that `close` needs.
             threading.Thread(target=engine.close, daemon=True).start()
         super().handle_exit(sig, frame)
+
+
+def no_failure(record: logging.LogRecord) -> bool:
+    """A request that is cut off because the server stops is not worth a traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -116,4 +121,8 @@ curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \\
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    status = run(main)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python would wait for a step that runs, take PyTorch apart for a second, and abort if a thread still loads.
+    os._exit(status)
