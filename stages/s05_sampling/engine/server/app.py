@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -89,7 +89,8 @@ def create_app(
         yield
         loading.cancel()
         if service.engine:
-            service.engine.close()
+            with suppress(TimeoutError):  # a step may take longer than a stop should
+                await asyncio.wait_for(in_daemon(service.engine.close), 1)
 
     app = FastAPI(title=title, lifespan=lifespan)
     app.state.service = service

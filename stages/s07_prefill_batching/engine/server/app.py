@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,8 @@ def create_app(
         yield
         loading.cancel()
         if service.engine:
-            service.engine.close()
+            with suppress(TimeoutError):  # a step may take longer than a stop should
+                await asyncio.wait_for(in_daemon(service.engine.close), 1)
 
     app = FastAPI(title=title, lifespan=lifespan)
     app.state.service = service

@@ -68,7 +68,7 @@ async def in_daemon(work: Callable[[], T]) -> T:
         except BaseException as e:
             done.set_exception(e)
 
-    threading.Thread(target=run, name="load", daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     return await asyncio.wrap_future(done)
 
 
