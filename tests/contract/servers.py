@@ -94,11 +94,22 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def process(
-    subject: Subject, checkpoint: Checkpoint, folder: Path, *flags: str, ready: bool = True
+    subject: Subject,
+    checkpoint: Checkpoint,
+    folder: Path,
+    *flags: str,
+    ready: bool = True,
+    before: str | None = None,
 ) -> Iterator[Process]:
-    """A running server; `ready`: with its model loaded. Never left behind."""
+    """A running server; `ready`: with its model loaded. `before`: Python that runs first. Never left behind."""
     output, errors = folder / "output", folder / "errors"
-    argv = [sys.executable, "-m", f"{subject.package}.engine.server"]
+    package = f"{subject.package}.engine.server"
+    argv = [sys.executable, "-m", package]
+    if before:
+        argv[1:] = [
+            "-c",
+            f"{before}\nimport runpy; runpy.run_module({package!r}, run_name='__main__', alter_sys=True)",
+        ]
     argv += ["--model", checkpoint.argument, "--port", "0", *flags]
     with output.open("w") as out, errors.open("w") as err:
         popen = subprocess.Popen(argv, cwd=ROOT, env=environment(), stdout=out, stderr=err, text=True)

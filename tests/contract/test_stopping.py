@@ -28,11 +28,9 @@ def busy_client(server: Server, stream: bool) -> str:
         return type(e).__name__
 
 
-def stop(server: Process, number: signal.Signals) -> float:
-    began = time.monotonic()
+def stop(server: Process, number: signal.Signals) -> None:
     server.popen.send_signal(number)
     assert server.popen.wait(SOON) == 0, server.errors.read_text()
-    return time.monotonic() - began
 
 
 def assert_quiet(server: Process) -> None:
@@ -56,6 +54,29 @@ def test_a_signal_stops_a_busy_server(
         began = time.monotonic()
         assert all(c.result(timeout=SOON) for c in clients)
         assert time.monotonic() - began < SOON
+        assert_quiet(server)
+
+
+SLOW = """
+import time, torch
+def sleep(module, arguments):
+    if type(module).__name__ == {name!r}:
+        time.sleep(30)
+torch.nn.modules.module.register_module_forward_pre_hook(sleep)
+"""
+
+
+@pytest.mark.needs(ends=True)
+def test_a_signal_does_not_wait_for_a_long_step(subject: Subject, checkpoint: Checkpoint, tmp_path: Path):
+    before = SLOW.format(name=type(checkpoint.model).__name__)
+    with (
+        process(subject, checkpoint, tmp_path, before=before) as server,
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+    ):
+        clients = [pool.submit(busy_client, server, i % 2 == 0) for i in range(4)]
+        time.sleep(0.5)
+        stop(server, signal.SIGINT)
+        assert all(c.result(timeout=SOON) for c in clients)
         assert_quiet(server)
 
 
