@@ -39,12 +39,16 @@ def assert_quiet(server: Process) -> None:
     assert errors.endswith("stopped\n")
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.needs(ends=True))], ids=str
-)
-def test_a_signal_stops_a_busy_server(
-    subject: Subject, checkpoint: Checkpoint, tmp_path: Path, number: signal.Signals
-):
+def test_ctrl_c_stops_a_busy_server(subject: Subject, checkpoint: Checkpoint, tmp_path: Path):
+    stop_busy(subject, checkpoint, tmp_path, signal.SIGINT)
+
+
+@pytest.mark.needs(ends=True)
+def test_sigterm_stops_a_busy_server(subject: Subject, checkpoint: Checkpoint, tmp_path: Path):
+    stop_busy(subject, checkpoint, tmp_path, signal.SIGTERM)
+
+
+def stop_busy(subject: Subject, checkpoint: Checkpoint, tmp_path: Path, number: signal.Signals) -> None:
     with process(subject, checkpoint, tmp_path) as server, concurrent.futures.ThreadPoolExecutor(80) as pool:
         # More than any pool of threads has: none of them may run to its end before the process does.
         clients = [pool.submit(busy_client, server, i % 2 == 0) for i in range(80)]
