@@ -17,6 +17,7 @@ from common.tutorial.__main__ import COMMANDS, SWITCHES, VALUES, flags_from_make
 from common.tutorial.chain import ROOT, find_stage, neighbour, parse_number, stages
 from common.tutorial.testing import pytest_arguments
 
+FROM_MAKE = ("MAKE", "VENV", "PYTHON", "TORCH_INDEX")  # `make test VENV=none` hands these to its tests
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 MANIFEST = """
 number = {number}
@@ -174,7 +175,7 @@ def echo(tmp_path: Path) -> Path:
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(FROM_MAKE)}
     return subprocess.run(["make", *arguments], cwd=ROOT, env={**clean, **environment},
                           capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
 

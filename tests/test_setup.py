@@ -14,6 +14,7 @@ import pytest
 from common.tutorial import install
 from common.tutorial.chain import ROOT
 
+FROM_MAKE = ("MAKE", "VENV", "PYTHON", "TORCH_INDEX")  # `make test VENV=none` hands these to its tests
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 
 
@@ -25,7 +26,7 @@ def executable(path: Path, text: str) -> Path:
 
 
 def shell(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(FROM_MAKE)}
     return subprocess.run([str(part) for part in command], cwd=cwd, env={**clean, **environment},
                           capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
 

@@ -20,6 +20,7 @@ from common.tutorial.articles.parser import read
 from common.tutorial.articles.tables import markdown
 from common.tutorial.chain import ROOT, Stage, stages
 from common.tutorial.claims import evaluate_number, recorded
+from common.tutorial.run import readable
 
 PLANNED = {  # what is to come, in order: title, and what its demo is to show
     "Forward pass": "",
@@ -100,8 +101,8 @@ def headline(stage: Stage, root: Path = ROOT) -> str:
         return ""
     lookup = recorded(root)
     try:
-        after = f"{evaluate_number(head.after, lookup):.3g}"
-        before = f"{evaluate_number(head.before, lookup):.3g} → " if head.before else ""
+        after = readable(evaluate_number(head.after, lookup))
+        before = f"{readable(evaluate_number(head.before, lookup))} → " if head.before else ""
     except UserError:
         return "not recorded yet"
     return f"{head.label}: {before}{after} {head.unit}".rstrip()

@@ -57,7 +57,8 @@ def filled(cache: KVCache) -> list[bool]:
 def draw(snapshots: Sequence[Snapshot], pieces: dict[int, str]) -> Table:
     """A row a step, a column a slot: [new], kept, and . where nothing is yet. pieces: token id -> text."""
     slots = len(snapshots[0].filled)
-    names = ["step", "model sees", *(f"slot {i}" for i in range(slots)), "chooses"]
+    # Short heads: the table has to fit 88 columns.
+    names = ["step", "sees", *(f"slot {i}" if i == 0 else str(i) for i in range(slots)), "next"]
     rows: list[list[object]] = []
     text: list[int] = []
     before = [False] * slots
@@ -66,10 +67,8 @@ def draw(snapshots: Sequence[Snapshot], pieces: dict[int, str]) -> Table:
         cells = [
             cell(one.filled[i], before[i], pieces[text[i]] if i < len(text) else "") for i in range(slots)
         ]
-        count = len(one.given)
-        sees = f"{count} token{'s' if count > 1 else ''}"
         chosen = Text(short(pieces[one.chosen]), style="green")
-        rows.append([f"decode {number}" if number else "prefill", sees, *cells, chosen])
+        rows.append([f"decode {number}" if number else "prefill", len(one.given), *cells, chosen])
         before = one.filled
     return make_table(names, rows)
 
