@@ -33,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "needs(*capabilities, without=(), ends=False): run on the stages that claim them; "
         "ends: only on the first and the newest of these",
     )
+    chosen(config)  # a wrong number is one line, before anything is collected
 
 
 def chosen(config: pytest.Config) -> frozenset[int] | None:
