@@ -18,7 +18,12 @@ from tests.throwaway import build
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TYPED = {command.text: command for path in documents(ROOT) for command in readme.commands(path)}
+# A command that several texts name is README's, else the first text's.
+TYPED = {
+    command.text: command
+    for path in sorted(documents(ROOT), key=lambda path: path != README, reverse=True)
+    for command in readme.commands(path)
+}
 QUICK = ("make help", "make diff-03", "make predict-03")  # seconds each, all of them without torch
 
 
