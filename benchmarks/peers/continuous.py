@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from benchmarks.sides import Served, Side
-from common.errors import UserError
 from common.models import ModelConfig
 
 from .generate import load
