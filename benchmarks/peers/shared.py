@@ -1,17 +1,21 @@
-"""What all peers share: which requests can be served at all, versions, and a clock that does not slow a GPU down."""
+"""What peers share: which requests can be served at all, versions, converted checkpoints, a clock that holds no GPU up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
 
+from benchmarks.checkpoints import cache_folder, whole
 from common.errors import UserError
 
-__all__ = ["Clock", "require_servable", "versions"]
+__all__ = ["Clock", "converted", "require_servable", "versions"]
 
 
 def require_servable(
@@ -74,3 +78,22 @@ class Clock:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
+
+
+def converted(folder: Path, kind: str, dtype: str, write: Callable[[Path, Path, str], None]) -> Path:
+    """A folder in the cache with a checkpoint in another format, made where it is not there yet.
+
+    Args:
+        kind: the format's name.
+        write: called with the checkpoint, the folder to fill, and the dtype. Its source is part of the cache's key.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    key = [str(folder.resolve()), (folder / "config.json").read_text(encoding="utf-8")]
+    key += [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    key.append(Path(inspect.getfile(write)).read_text(encoding="utf-8"))
+    digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:12]
+    place = cache_folder() / kind / f"{folder.name}-{dtype}-{digest}"
+    if not place.is_dir():
+        with whole(place) as part:
+            write(folder, part, dtype)
+    return place
