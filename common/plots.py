@@ -12,9 +12,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from common.errors import UserError
 
@@ -144,6 +146,31 @@ def powers(axes: Axes, values: Sequence[float], axis: str = "x") -> None:
     which.set_minor_locator(NullLocator())
 
 
+def _plain_ticks(axis: Axis) -> None:
+    """Numbers on a logarithmic axis are written out, 1, 2, 5, 10, not as powers; ticks that somebody chose stay."""
+    if axis.get_scale() != "log" or not axis.isDefault_majloc:
+        return
+    low, high = sorted(axis.get_view_interval())
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:,.10g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _fit_title(figure: Figure, axes: Axes) -> None:
+    """A title that would leave the figure on its right begins at the figure's edge instead of at the axes'."""
+    text = axes.get_title(loc="left")
+    if not text:
+        return
+    figure.draw_without_rendering()  # lays everything out
+    width = figure.bbox.width
+    drawn = next(
+        child for child in axes.get_children() if isinstance(child, Text) and child.get_text() == text
+    )
+    if drawn.get_window_extent().x1 > 0.99 * width:
+        start = float(axes.transAxes.inverted().transform((0.01 * width, 0))[0])
+        axes.set_title(text, loc="left", x=start)
+
+
 def caption(figure: Figure, machine: str, source: str) -> None:
     """The small line below: what it was measured on and which result file it shows, e.g. "s03"."""
     with mpl.rc_context(_STYLE):
@@ -168,5 +195,9 @@ def save(figure: Figure, path: str | Path) -> Path:
         raise UserError(f"figure {path.name!r}: call caption(figure, machine, source) first")
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_STYLE):
+        for axes in figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                _plain_ticks(axis)
+            _fit_title(figure, axes)
         figure.savefig(path, dpi=200, metadata=metadata[path.suffix])
     return path

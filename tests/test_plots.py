@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from common import plots
 from common.errors import UserError
@@ -135,3 +136,29 @@ def test_style_of_other_programs_is_left_alone():
     before = dict(mpl.rcParams)
     drawing([5.0])
     assert dict(mpl.rcParams) == before
+
+
+def test_a_long_title_over_narrow_axes_is_not_cut_off(tmp_path):
+    title = "A statement that is as long as the whole figure is wide"
+    figure, axes = plots.new_figure(title)
+    plots.bars(axes, ["a bar whose name takes up a third of the width", "another"], [1.0, 2.0])
+    plots.caption(figure, "AMD EPYC", "s05")
+    plots.save(figure, tmp_path / "a.png")
+    figure.draw_without_rendering()
+    places = [
+        t.get_window_extent() for t in axes.get_children() if isinstance(t, Text) and t.get_text() == title
+    ]
+    assert len(places) == 1
+    assert 0 <= places[0].x0
+    assert places[0].x1 <= figure.bbox.width
+
+
+def test_a_logarithmic_axis_has_plain_numbers(tmp_path):
+    figure, axes = plots.new_figure("A title", "requests", "ms")
+    plots.line(axes, [1.0, 2.0], [30.0, 4000.0], "one")
+    axes.set_yscale("log")
+    plots.caption(figure, "AMD EPYC", "s05")
+    plots.save(figure, tmp_path / "a.png")
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert {"50", "1,000"} <= set(shown)
+    assert not [text for text in shown if "^" in text]

@@ -39,7 +39,7 @@ def padding(result: dict[str, Any], folder: Path) -> Path:
     figure, axes = new_figure(
         "The larger the rectangle, the more of it is empty",
         "requests in the batch",
-        "% of the computed tokens that nobody asked for",
+        "% computed for nobody",
     )
     line(axes, rows, values(result, "mixed_padding_share", rows), "mixed limits")
     line(axes, rows, values(result, "padding_share", rows), "equal limits")

@@ -59,4 +59,4 @@ def told(number: int, step: Step) -> str:
         f"{name} {kind} {count}" if count > 1 else f"{name} {kind}"
         for name, (kind, count) in step.shares.items()
     ]
-    return f"step {number}: {step.tokens} tokens: {', '.join(parts)}"
+    return f"step {number}: {step.tokens} token{'s' if step.tokens > 1 else ''}: {', '.join(parts)}"
