@@ -17,7 +17,7 @@ RUN = "$(PY)" -m common.tutorial --from-make
 # What the user says on the command line, and only there: MODEL in the environment may belong to another program.
 # `value` keeps make from expanding a `$` in a prompt; the environment keeps the shell away from quotes and spaces.
 given = $(if $(filter command,$(origin $(1))),$(value $(1)))
-GIVEN := MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS FILE RELOCK HTML TRACE MINE HINT RESET CONTINUE
+GIVEN := MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS FILE RELOCK HTML TRACE MINE HINT RESET CONTINUE QUICK
 $(foreach name,$(GIVEN),$(eval export FROM_MAKE_$(name) := $$(call given,$(name))))
 unexport $(GIVEN)
 
@@ -56,7 +56,7 @@ test: setup ## test|what CI runs on every change
 	@$(RUN) test
 test-all: setup ## test-all|everything, the slow tests too
 	@$(RUN) test all
-bench: setup ## bench|all stages' benchmarks
+bench: setup ## bench|the ladder: all stages and what else there is, side by side (QUICK=1)
 	@$(RUN) bench
 
 ##@ Maintaining

@@ -7,8 +7,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from common.plots import line, name_lines, new_figure, powers
+from common.plots import GREY, line, name_lines, new_figure, powers
 from common.tutorial.ladder import Row, rows_of
 
 __all__ = ["latency", "throughput"]
@@ -32,23 +33,22 @@ def throughput(result: Mapping[str, Any]) -> Figure:
 
 def latency(result: Mapping[str, Any]) -> Figure:
     """TTFT and ITL by number of requests, one above the other."""
-    sizes = result["workload"]["batches"]
+    sizes, rows = result["workload"]["batches"], rows_of(result)
     figure, first = new_figure("What company costs", "", "first token, ms (P50)", height=6.2)
-    rows = rows_of(result)
-    first.remove()
-    axes = figure.subplots(2, 1, sharex=True)
-    _dress(axes, first)
-    for one, name, label in (
-        (axes[0], "ttft_p50_ms", "first token, ms (P50)"),
-        (axes[1], "itl_p50_ms", "next token, ms (P50)"),
-    ):
-        _lines(one, sizes, rows, name)
-        powers(one, sizes)
-        one.set_yscale("log")
-        one.set_ylabel(label)
-        name_lines(one, gap=0.09)
-    axes[1].set_xlabel("requests at once")
-    axes[0].set_title(first.get_title(loc="left"), loc="left")
+    grid = figure.add_gridspec(2, 1)
+    first.set_subplotspec(grid[0])
+    second = figure.add_subplot(grid[1], sharex=first)
+    _dress(second)
+    second.set_ylabel("next token, ms (P50)")
+    second.set_xlabel("requests at once")
+    for axes, name in ((first, "ttft_p50_ms"), (second, "itl_p50_ms")):
+        _lines(axes, sizes, rows, name)
+        powers(axes, sizes)
+    first.set_yscale("log")
+    first.yaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:,.10g}"))
+    second.set_ylim(bottom=0)
+    for axes in (first, second):
+        name_lines(axes, gap=0.09)
     return figure
 
 
@@ -56,15 +56,16 @@ def _lines(axes: Axes, sizes: Sequence[int], rows: Sequence[Row], name: str) -> 
     for row in rows:
         points = [(n, row.values[f"batch_{n}_{name}"]) for n in sizes if f"batch_{n}_{name}" in row.values]
         if points:
-            line(
-                axes,
-                [x for x, _ in points],
-                [y for _, y in points],
-                f"stage {row.label}" if row.is_stage else row.label,
-            )
+            label = f"stage {row.label}" if row.is_stage else row.label
+            line(axes, [x for x, _ in points], [y for _, y in points], label)
 
 
-def _dress(axes: Any, like: Axes) -> None:
-    """Two axes as `new_figure` makes one."""
-    for one in axes:
-        one.tick_params(length=0)
+def _dress(axes: Axes) -> None:
+    """The look of `new_figure`'s axes, for a second pair."""
+    axes.tick_params(length=0, colors=GREY, labelsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.grid(axis="y", color="#E2E2E2", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color="#333333", fontsize=11)

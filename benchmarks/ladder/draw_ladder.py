@@ -21,7 +21,7 @@ def ladder(result: Mapping[str, Any]) -> Figure:
         if row.values.get("crowd_tokens_per_s") or row.values.get("decode_tokens_per_s")
     ]
     crowd = result["workload"]["crowd"]
-    figure, axes = new_figure("What each stage bought", "tokens per second", height=1.5 + 0.36 * len(rows))
+    figure, axes = new_figure("What each stage bought", "tokens per second", height=1.7 + 0.34 * len(rows))
     for at, row in enumerate(rows):
         alone, many = (row.values.get(name) for name in ("decode_tokens_per_s", "crowd_tokens_per_s"))
         there = [value for value in (alone, many) if value]
@@ -43,9 +43,19 @@ def ladder(result: Mapping[str, Any]) -> Figure:
     axes.spines[["left"]].set_visible(False)
     axes.plot([], [], color=COLORS[0], marker=MARKERS[0], linestyle="", label="one request, decode")
     axes.plot(
-        [], [], color=COLORS[1], marker=MARKERS[1], linestyle="", label=f"{crowd} requests at once, all of it"
+        [],
+        [],
+        color=COLORS[1],
+        marker=MARKERS[1],
+        linestyle="",
+        label=f"{crowd} requests at once, prefill included",
     )
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, fontsize=9.5)
+    axes.set_title(
+        axes.get_title(loc="left"), loc="left", pad=30, fontsize=13, fontweight="bold"
+    )  # room for the legend below it
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False, fontsize=9.5, handletextpad=0.2
+    )
     return figure
 
 

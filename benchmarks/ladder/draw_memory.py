@@ -19,7 +19,7 @@ def memory(result: Mapping[str, Any]) -> Figure:
     """Megabytes at the peak, without what the process had before it had weights."""
     w, values = result["workload"], result["values"]
     contexts = w["contexts"]
-    title = f"{w['crowd']} requests: the texts outgrow the weights"
+    title = f"What {w['crowd']} requests keep in memory"
     figure, axes = new_figure(title, "tokens of each request", "MB")
     for row in rows_of(result):
         points = [(n, bytes_ / 1e6) for n in contexts if (bytes_ := own(row, n)) is not None]

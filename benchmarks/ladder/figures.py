@@ -40,13 +40,14 @@ def draw_all(results: Path, into: Path, names: Sequence[str] = (), ending: str =
         machine = results.name if "gpu" in result["machine"] else ""
         for name, draw in _KINDS[result["workload"]["study"]].items():
             figure = draw(result)
-            hardware = (
-                result["machine"].get("gpu")
-                or f"{result['machine']['cpu']}, {result['workload']['threads']} threads"
-            )
             w = result["workload"]
-            caption(figure, f"{hardware}, {w['model']} in {w['dtype']}", result["name"])
+            caption(figure, f"{hardware(result)}, {w['model']} in {w['dtype']}", result["name"])
             yield save(figure, into / f"{file_name(name, path.stem, machine)}{ending}")
+
+
+def hardware(result: Mapping[str, Any]) -> str:
+    machine, threads = result["machine"], result["workload"]["threads"]
+    return str(machine.get("gpu") or f"{machine['cpu']}, {threads} thread{'s' if threads > 1 else ''}")
 
 
 def file_name(figure: str, result: str, machine: str) -> str:

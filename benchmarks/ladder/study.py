@@ -25,6 +25,7 @@ __all__ = ["LARGE", "Study", "make_study", "slug"]
 LARGE = 50_000_000  # parameters from which on the loop without a cache is too slow to be the reference
 WARM = 8  # tokens of a stage's untimed run on a CPU; a peer's has all of them, for what it compiles
 BUDGET = {"cpu": 2048, "cuda": 8192}  # tokens of one step at most
+SMALL_STEP = 256  # where what a step needs should not hide what is kept
 SAMPLED = 4  # requests of the reference workload whose tokens are checked
 MEMORY = 0.6  # share of what is free that the rows may take
 
@@ -107,7 +108,8 @@ def make_study(args: argparse.Namespace, folder: Path, device: str, dtype: str, 
     if args.kind != "reference" and rows < requests:
         raise UserError(f"{requests} requests of {longest} tokens do not fit into memory, {rows} do")
     tokens = max(sum(map(len, job.prompts)) for job in jobs)
-    room = Room(requests, rows, longest, min(tokens, BUDGET.get(device.partition(":")[0], 2048)))
+    most = SMALL_STEP if args.kind == "memory" else BUDGET.get(device.partition(":")[0], BUDGET["cpu"])
+    room = Room(requests, rows, longest, min(tokens, most))
     about = {"study": args.kind, "model": args.model, "dtype": dtype, "device": device, **about, "rows": rows}
     return Study(
         args.kind, args.result, args.command, args.seed, Setup(str(folder), device, dtype, args.threads, room), shapes,

@@ -15,7 +15,10 @@ from collections.abc import MutableMapping
 COMMANDS = {  # command: (module, one line of help)
     "run": ("common.tutorial.run", "NN: the stage's demo, its number, and what comes next"),
     "test": ("common.tutorial.testing", "[NN | all]: tests of a stage, of every change, or everything"),
-    "bench": ("common.tutorial.launch", "[NN]: a stage's before/after measurement, or all of them"),
+    "bench": (
+        "common.tutorial.launch",
+        "all stages and peers side by side; NN: a stage's before/after; all: each of those",
+    ),
     "serve": ("common.tutorial.launch", "NN: the HTTP server of a stage"),
     "chat": ("common.tutorial.launch", "the newest stage that has a chat client"),
     "diff": (
@@ -48,7 +51,7 @@ SHARED_MODULES = {"common.tutorial.launch"}  # these get the command's name as t
 
 # make VARIABLE= -> flag; the Makefile hands them over as FROM_MAKE_<name>.
 VALUES = ("MODEL", "DEVICE", "DTYPE", "FROM", "BASE", "STAGE", "TESTS", "FILE", "RELOCK")
-SWITCHES = ("HTML", "TRACE", "MINE", "HINT", "RESET", "CONTINUE")
+SWITCHES = ("HTML", "TRACE", "MINE", "HINT", "RESET", "CONTINUE", "QUICK")
 
 
 def flags_from_make(environ: MutableMapping[str, str]) -> list[str]:

@@ -1,4 +1,7 @@
-"""`make bench-NN`, `make serve-NN`, `make chat`: start one module of a stage with the flags given."""
+"""`make bench-NN`, `make serve-NN`, `make chat`: start one module of a stage with the flags given.
+
+`make bench` alone is the ladder over all stages, `benchmarks.run`.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +52,12 @@ def bench_all(flags: list[str]) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """`argv`: bench [NN] | serve NN | chat [NN], then the module's own flags."""
+    """`argv`: bench [NN | all] | serve NN | chat [NN], then the module's own flags."""
     command, *rest = argv
     which = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if command == "bench" and which is None:
+        return run_module("benchmarks.run", rest)
+    if command == "bench" and which == "all":
         return bench_all(rest)
     if command == "serve" and which is None:
         raise UserError("serve: which stage? For example: serve 04")
