@@ -44,8 +44,8 @@ def assert_same_tokens(
 ) -> Tally:
     """Compares generated tokens by the near-tie rule.
 
-    A differing token is forgiven only where the reference's own scores put it within `tolerance` of the best. The
-    comparison then goes on with the reference's token.
+    A differing token is forgiven only where the reference's own scores put both, ours and its own, within `tolerance` of
+    the best. The comparison then goes on with the reference's token.
 
     Args:
         ours: the tokens, or a function from the reference's first i tokens to ours from there on, which
@@ -88,13 +88,19 @@ def assert_same_tokens(
 def forgive(
     ours: int, theirs: int, scores: Tensor, tolerance: float | Callable[[float], float], where: str
 ) -> None:
-    """Raises AssertionError unless `ours` scores as well as the best, within the tolerance."""
-    best, score = float(scores.max()), float(scores[ours])
+    """Raises AssertionError unless both tokens score as well as the best, within the tolerance.
+
+    The reference's own token too: scores by which it would not have been chosen are not those it was chosen from, and
+    would let a wrong token of ours pass.
+    """
+    best = float(scores.max())
     limit = tolerance(best) if callable(tolerance) else tolerance
-    assert best - score <= limit, (
-        f"{where}: {ours} instead of {theirs}; the reference gives ours {score:.6f} and its best {best:.6f}, "
-        f"{best - score:.2g} apart where {limit:.2g} would be a tie"
-    )
+    for token, whose in ((theirs, "its own token"), (ours, "ours")):
+        score = float(scores[token])
+        assert best - score <= limit, (
+            f"{where}: {ours} instead of {theirs}; the reference gives {whose} {score:.6f} and its best {best:.6f}, "
+            f"{best - score:.2g} apart where {limit:.2g} would be a tie"
+        )
 
 
 def bfloat16_ulps(count: int) -> Callable[[float], float]:

@@ -41,6 +41,18 @@ def test_a_token_that_is_not_among_the_tied_best_fails():
         assert_same_tokens([3], [1], tied)
 
 
+@pytest.mark.parametrize("ours", [1, 2])
+def test_a_reference_whose_scores_name_another_token_proves_nothing(ours):
+    with pytest.raises(
+        AssertionError, match=r"token 0: \d instead of 3; the reference gives its own token 0\.0"
+    ):
+        assert_same_tokens([ours], [3], tied)
+    with pytest.raises(AssertionError, match="its own token"):
+        assert_same_tokens(
+            [2], [1], lambda _: scores(2, 1, 1.0)
+        )  # ours is the best there is, but not of these scores
+
+
 @pytest.mark.parametrize("ours", [[1], [1, 1, 1]])
 def test_another_length_fails(ours):
     with pytest.raises(AssertionError, match="token"):
