@@ -25,7 +25,7 @@ class RaggedAttention:
 
     def plan(self, inputs: Inputs) -> None:
         """What all layers share: where to write, who decodes, the masks."""
-        self.slot_mapping = inputs.slot_mapping
+        self.places = self.cache.places(inputs.slot_mapping)
         lens = inputs.query_lens
         self.num_decodes = next((i for i, n in enumerate(lens) if n > 1), len(lens))
         self.masks: dict[
@@ -51,7 +51,7 @@ class RaggedAttention:
 
     def __call__(self, layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [N, Hq, D], k and v [N, Hkv, D] -> [N, Hq, D]."""
-        self.cache.write(layer.index, self.slot_mapping, k, v)
+        self.cache.write(layer.index, self.places, k, v)
         decoded = self.decode(layer, q[: self.num_decodes]) if self.num_decodes else None
         if decoded is not None and not self.chunks:
             return decoded
@@ -68,21 +68,27 @@ class RaggedAttention:
             by_row = q.new_zeros(self.num_rows, *q.shape[1:])
             by_row[self.rows] = q
             q = by_row
-        k = self.cache.k[layer.index][: self.num_rows, : self.length]
-        v = self.cache.v[layer.index][: self.num_rows, : self.length]
-        mask = self.mask(-1, layer.window, self.last[:, None], self.length, q.dtype)[
-            :, None
-        ]  # [rows, 1, 1, S]
-        out = fused(layer, q[:, None], k, v, mask)[:, 0]
+        k = self.cache.k[layer.index][: self.num_rows, :, : self.length]
+        v = self.cache.v[layer.index][: self.num_rows, :, : self.length]
+        mask = self.mask(-1, layer.window, self.last[:, None], self.length, q.dtype)
+        # A query a row: heads that share keys are the rows of one matrix, and no kernel of many queries is in the way.
+        q = (q * layer.scale).unflatten(1, (layer.num_kv_heads, -1))  # [rows, Hkv, G, D]
+        weights = (q @ k.transpose(2, 3) + mask[:, None]).softmax(dim=-1, dtype=torch.float32)
+        out = (weights.to(v.dtype) @ v).flatten(1, 2)
         return out if self.in_place else out[self.rows]
 
     def chunk(self, layer: LayerInfo, i: int, q: Tensor, row: int, start: int) -> Tensor:
         """q [n, Hq, D], consecutive tokens of one request -> [n, Hq, D]."""
         end = start + len(q)
-        k, v = self.cache.k[layer.index][row : row + 1, :end], self.cache.v[layer.index][row : row + 1, :end]
+        k = self.cache.k[layer.index][row : row + 1, :, :end]
+        v = self.cache.v[layer.index][row : row + 1, :, :end]
         positions = torch.arange(start, end, device=q.device)
         mask = self.mask(i, layer.window, positions, end, q.dtype)  # [n, S]
-        return fused(layer, q[None], k, v, mask)[0]
+        grouped = layer.num_heads != layer.num_kv_heads
+        out = F.scaled_dot_product_attention(
+            q[None].transpose(1, 2), k, v, mask, scale=layer.scale, enable_gqa=grouped
+        )
+        return out.transpose(1, 2)[0]
 
     def mask(
         self, share: int, window: int | None, positions: Tensor, length: int, dtype: torch.dtype
@@ -94,11 +100,3 @@ class RaggedAttention:
             mask = torch.zeros(hidden.shape, dtype=dtype, device=positions.device)
             self.masks[share, window] = mask.masked_fill_(hidden, -torch.inf)
         return self.masks[share, window]
-
-
-def fused(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """q [B, n, Hq, D], k and v [B, S, Hkv, D], mask broadcast to [B, Hq, n, S] -> [B, n, Hq, D]."""
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    grouped = layer.num_heads != layer.num_kv_heads
-    out = F.scaled_dot_product_attention(q, k, v, mask, scale=layer.scale, enable_gqa=grouped)
-    return out.transpose(1, 2)

@@ -19,21 +19,27 @@ class KVCache:
     def __init__(
         self, layers: Sequence[LayerInfo], rows: int, capacity: int, device: torch.device, dtype: torch.dtype
     ):
-        shapes = [(rows, capacity, layer.num_kv_heads, layer.head_dim) for layer in layers]
+        self.capacity = capacity
+        shapes = [(rows, layer.num_kv_heads, capacity, layer.head_dim) for layer in layers]
         # Zeros, for an idle row is read along with the others, and a NaN would survive a weight of zero.
         self.k = [
             torch.zeros(shape, device=device, dtype=dtype) for shape in shapes
-        ]  # [rows, capacity, Hkv, D]
+        ]  # [rows, Hkv, capacity, D]
         self.v = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
 
-    def write(self, layer: int, slot_mapping: Tensor, k: Tensor, v: Tensor) -> None:
-        """k, v [N, Hkv, D] to slots [N]."""
-        self.k[layer].flatten(0, 1).index_copy_(0, slot_mapping, k)
-        self.v[layer].flatten(0, 1).index_copy_(0, slot_mapping, v)
+    def places(self, slot_mapping: Tensor) -> tuple[Tensor, Tensor]:
+        """slots [N] -> the row of each, and the token in it."""
+        return slot_mapping // self.capacity, slot_mapping % self.capacity
+
+    def write(self, layer: int, places: tuple[Tensor, Tensor], k: Tensor, v: Tensor) -> None:
+        """k, v [N, Hkv, D] to N places."""
+        rows, positions = places
+        self.k[layer][rows, :, positions] = k
+        self.v[layer][rows, :, positions] = v
 
     @property
     def nbytes(self) -> int:
-        """2 * L * rows * capacity * Hkv * D * bytes per number, where all layers are alike."""
+        """2 * L * rows * Hkv * D * capacity * bytes per number, where all layers are alike."""
         return sum(t.nbytes for t in (*self.k, *self.v))
 
 
