@@ -65,7 +65,7 @@ BROUGHT = [
 # Fields that clients send and that change nothing here: accepted by all stages.
 WITHOUT_EFFECT: dict[str, Any] = {
     "user": "user-1234",
-    "metadata": {"trace": "a1", "depth": {"any": [1, 2.5, None]}},
+    "metadata": {"trace": "a1", "": "", "größe": "🦊"},
     "store": False,
     "service_tier": "auto",
     "safety_identifier": "hashed",
@@ -102,7 +102,10 @@ RANGES = [
     Range("stream", "http", (False, None), ("yes", 1, 0, [], {})),
     Range("stream_options", "http", ({}, None), (True, [], {"include_usage": "yes"}, {"unknown": 1})),
     Range("user", "http", ("", "x" * 1000), (5, [], {})),
-    Range("metadata", "http", ({},), (5, [], "x")),
+    Range("metadata", "http",
+          ({}, {str(i): "x" for i in range(16)}, {"k" * 64: "v" * 512}, {"🦊" * 64: "🦊" * 512}),
+          (5, [], "x", {str(i): "x" for i in range(17)}, {"k" * 65: "v"}, {"k": "v" * 513}, {"k": 5}, {"k": None},
+           {"k": {"deep": "er"}})),
     Range("temperature", "sampling", (0, 1, 2.0), (-0.01, 2.01, float("nan"), float("inf"), HUGE, *NO_NUMBER)),
     Range("top_p", "sampling", (1e-9, 0.5, 1), (0, -0.1, 1.01, float("nan"), *NO_NUMBER)),
     Range("top_k", "sampling", (0, 1, 10**6), (-1, 1.5, *NO_NUMBER)),

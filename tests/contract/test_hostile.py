@@ -146,6 +146,8 @@ BULKY = {
     "parts": b'{"model":"M","messages":[{"role":"user","content":[' + b"{}," * MB + b"1]}]}",
     "stops": b'{"model":"M","prompt":"a","stop":[' + b"1," * MB + b"1]}",
     "fields": b'{"model":"M","prompt":"a",' + b",".join(b'"%d":1' % i for i in range(MB // 4)) + b"}",
+    "pairs of metadata": b'{"model":"M","prompt":"a","metadata":{'
+    + b",".join(b'"%d":1' % i for i in range(MB // 4)) + b"}}",
     "fields of a message": b'{"model":"M","messages":[{"role":"user","content":"a",'
     + b",".join(b'"%d":1' % i for i in range(MB // 4)) + b"}]}",
     "biases": b'{"model":"M","prompt":"a","logit_bias":{' + b",".join(b'"%d":"a"' % i for i in range(MB // 4)) + b"}}",

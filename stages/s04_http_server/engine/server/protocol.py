@@ -55,7 +55,16 @@ def utf8(text: str) -> str:
     return text
 
 
+def pairs(metadata: Any) -> Any:
+    """Raises ValueError for more pairs than OpenAI allows, before each is looked at."""
+    if isinstance(metadata, dict) and len(metadata) > 16:
+        raise ValueError(f"has {len(metadata)} pairs, but at most 16 are possible")
+    return metadata
+
+
 Text = Annotated[str, BeforeValidator(utf8)]
+Key = Annotated[Text, Field(max_length=64)]
+Metadata = Annotated[dict[Key, Annotated[Text, Field(max_length=512)]], BeforeValidator(pairs)]
 Limit = Annotated[int, Field(ge=1, lt=2**31)]  # JSON knows numbers of any length
 Stop = Annotated[
     list[Text],
@@ -97,7 +106,7 @@ class GenerationRequest(Body):
     ignore_eos: bool = False  # our own: go on after the end token, for benchmarks
     # Accepted, without effect here.
     user: Text | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     store: bool | None = None
     service_tier: str | None = None
     safety_identifier: str | None = None
