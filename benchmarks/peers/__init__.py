@@ -50,7 +50,11 @@ def no_compiler() -> str | None:
 def no_gpu() -> str | None:
     import torch
 
-    return None if torch.cuda.is_available() else "needs a CUDA GPU, and this machine has none"
+    return (
+        None
+        if torch.cuda.is_available()
+        else "needs a CUDA GPU; where there is one: python -m pip install vllm"
+    )
 
 
 _HF, _HF_PIP = ("transformers",), "'transformers>=5'"

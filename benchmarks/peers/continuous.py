@@ -9,6 +9,7 @@ is made as large as the requests of the first run need, and made again for large
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -106,8 +107,8 @@ class Continuous:
     def _page(self) -> int:
         from transformers import ContinuousBatchingConfig
 
-        default = ContinuousBatchingConfig()
-        return int(getattr(default, "page_size", None) or default.block_size)
+        default: Any = ContinuousBatchingConfig()
+        return int(default.page_size if "page_size" in self.settings else default.block_size)
 
     def _start(self, need: tuple[int, int, int], **sizes: int) -> Any:
         from transformers import ContinuousBatchingConfig, GenerationConfig
@@ -128,7 +129,10 @@ class Continuous:
             continuous_batching_config=ContinuousBatchingConfig(**known),
         )
         manager.warmup()  # makes the cache, and captures graphs where there are some
-        manager.start()
+        # A thread is a daemon where the one that starts it is: a side that nobody closed must not keep Python from ending.
+        starter = threading.Thread(target=manager.start, daemon=True)
+        starter.start()
+        starter.join()
         return manager
 
     def _stop(self) -> None:

@@ -92,6 +92,6 @@ def cache_options(name: str, device: torch.device) -> dict[str, Any]:
     from transformers import CompileConfig
 
     # On a GPU its default: CUDA graphs of compiled kernels. A CPU must be asked for by a flag, and has no graphs.
-    config = CompileConfig() if device.type == "cuda" else CompileConfig(mode="default")
+    config: Any = CompileConfig() if device.type == "cuda" else CompileConfig(mode="default")
     config._compile_all_devices = True
     return {"cache_implementation": "static", "compile_config": config}

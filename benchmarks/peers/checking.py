@@ -1,0 +1,92 @@
+"""Whether peers write the same greedy tokens as an engine of ours, near ties aside."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from common.equality import NEAR_TIE, ONE_IN, Tally, assert_same_tokens, bfloat16_ulps
+from common.errors import UserError
+from common.loader import load_config, resolve_device, resolve_dtype
+from common.tutorial import load_stage
+
+from . import make, missing, supports
+
+__all__ = ["Reference", "check_peer"]
+
+STAGE = 8
+STEPS = 8  # between neighbouring bfloat16 numbers; see `rule` in stage 03's lesson
+
+
+class Reference:
+    """A stage's engine, its tokens for some prompts, and the scores of its model by the first stage's attention."""
+
+    def __init__(self, model: str, device: str, dtype: str):
+        self.package = load_stage(STAGE).engine
+        self.engine: Any = self.package.Engine.from_pretrained(
+            model, self.package.EngineConfig(device=device, dtype=dtype)
+        )
+        self.attend = load_stage(1).engine.CausalAttention()
+        self.exact = self.engine.dtype == torch.float32
+
+    def prompts(self, count: int, length: int, seed: int) -> list[list[int]]:
+        draw, size = random.Random(seed), self.engine.model_config.vocab_size
+        return [[draw.randrange(5, size) for _ in range(length)] for _ in range(count)]
+
+    def complete(self, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[list[int]]:
+        params = [self.package.SamplingParams(limit, ignore_eos=True) for limit in limits]
+        return [c.tokens for c in self.engine.generate([list(prompt) for prompt in prompts], params)]
+
+    @torch.inference_mode()
+    def scores(self, tokens: Sequence[int]) -> torch.Tensor:
+        """[vocab_size], of what follows `tokens`."""
+        model = self.engine.model
+        ids = torch.tensor(list(tokens), device=self.engine.device)
+        hidden = model(ids, torch.arange(len(ids), device=ids.device), self.attend)
+        scores: torch.Tensor = model.logits(hidden[-1:])[0].float()
+        return scores
+
+    def compare(self, prompt: list[int], mine: Sequence[int], theirs: Sequence[int], tally: Tally) -> None:
+        """Raises AssertionError where our tokens differ from a peer's for good."""
+
+        def go_on(done: list[int]) -> Sequence[int]:
+            if not done:
+                return mine
+            return self.complete([prompt + done], [len(theirs) - len(done)])[0]
+
+        assert_same_tokens(
+            go_on, theirs, lambda i: self.scores([*prompt, *theirs[:i]]), tally=tally,
+            tolerance=NEAR_TIE if self.exact else bfloat16_ulps(STEPS), one_in=ONE_IN if self.exact else 4,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def check_peer(
+    name: str, reference: Reference, folder: Any, prompts: list[list[int]], limits: Sequence[int],
+    mine: Sequence[Sequence[int]],
+) -> str:  # fmt: skip
+    """One line: equal, equal but for near ties, differs and where, or skipped and why."""
+    device = resolve_device(reference.engine.device)
+    dtype = str(resolve_dtype(reference.engine.dtype, device)).removeprefix("torch.")
+    if why := missing(name) or supports(name, load_config(folder), str(device), dtype):
+        return f"skipped    {why}"
+    try:
+        side = make(name, folder, str(device), dtype)
+    except UserError as error:
+        return f"skipped    {error}"
+    tally = Tally()
+    try:
+        served = side.run(prompts, limits)
+        for i, prompt in enumerate(prompts):
+            assert len(served.tokens[i]) == limits[i], f"prompt {i}: {len(served.tokens[i])} tokens"
+            reference.compare(prompt, mine[i], served.tokens[i], tally)
+    except AssertionError as error:
+        return f"differs    {name} ({side.version}): {error}"
+    finally:
+        side.close()
+    return f"{'near ties' if tally.forgiven else 'equal':9}  {name} ({side.version}): {tally}"
