@@ -120,17 +120,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (weight @ x.t()).t()           14    13    14    39    91   312
         oneDNN                          9    17    17    26    60   200
 
-    The choice depends on the number of rows and on nothing else, so that the same batch is rounded in the same way on every
-    run. Neither way has a gradient here: training goes through `F.linear`.
+    The choice depends on shapes and on nothing else, so that the same batch is rounded in the same way on every run. Neither
+    way has a gradient here: training goes through `F.linear`.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or not ONEDNN:
         return F.linear(x, weight, bias)
-    if 2 <= x.shape[0] <= 4:
+    if 2 <= x.shape[0] <= (16 if weight.numel() < LARGE else 4):
         out = (weight @ x.t()).t().contiguous()
         return out if bias is None else out.add_(bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+LARGE = 2**23  # numbers: more than a cache holds
 ONEDNN = torch.backends.mkldnn.is_available()
 
 
