@@ -106,7 +106,7 @@ def begin(
         answer = require(workers.ask({"do": "expect", "stage": study.truth, "setup": setup, "jobs": jobs}))
         state.keep("expected", answer["expected"])
     expected = study.spread(state.content["expected"])
-    race = Race(study.units(), args.repeats, workers, state, expected, stay=study.kind != "memory")
+    race = Race(study.units(), args.repeats, workers, state, expected, stay=study.kind in ("ladder", "batch"))
     return race, state.content["machine"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from common.errors import UserError
-from common.machine import ROOT
+from common.machine import ROOT, gpu_folder
 from common.plots import caption, save
 from common.results import load_result
 
@@ -37,7 +37,8 @@ def draw_all(results: Path, into: Path, names: Sequence[str] = (), ending: str =
         if names and path.stem not in names:
             continue
         result = load_result(path.stem, folder=results)
-        machine = results.name if "gpu" in result["machine"] else ""
+        gpu = result["machine"].get("gpu")
+        machine = gpu_folder(gpu) if gpu else ""
         for name, draw in _KINDS[result["workload"]["study"]].items():
             figure = draw(result)
             w = result["workload"]

@@ -28,8 +28,14 @@ def show_result(result: Mapping[str, Any]) -> None:
 
 def table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """Numbers set right, also in columns where some are missing."""
-    widths = [max(len(line[at]) for line in lines) if at else 0 for at in range(len(heads))]
-    padded = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]
+    padded = [
+        [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
+        for line in lines
+    ]
     console_table(title, [head.rjust(width) for head, width in zip(heads, widths, strict=True)], padded)
 
 

@@ -243,6 +243,7 @@ def _reset_peak(setup: Setup, own: bool) -> int:
     import torch
 
     gc.collect()
+    torch.cuda.init()  # of which there are no statistics before
     torch.cuda.reset_peak_memory_stats(setup.device)
     return torch.cuda.memory_allocated(setup.device) - (setup_bytes(setup) if own else 0)
 
