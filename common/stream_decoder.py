@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tokenizers
@@ -28,6 +28,20 @@ class StreamDecoder:
     def __init__(self, token_of: TokenOf) -> None:
         self._token_of = token_of  # None for ids that do not show: special or unknown ones
 
+    def follow(self, ids: Sequence[int]) -> None:
+        """Begins behind a prompt: what comes is what `decode(prompt + ids)` has more than `decode(prompt)`.
+
+        Looks at no more of the prompt than its end: the tokens that what follows can still change.
+        """
+        tail: list[str] = []
+        for token_id in reversed(ids):
+            token = self._token_of(token_id)
+            if token is not None:
+                tail.append(token)
+                if not self._matters(tail):
+                    break
+        self._resume(tail[::-1])
+
     def push(self, token_id: int) -> str:
         """The text that became certain with this token; often all of it, "" in the middle of a character."""
         token = self._token_of(token_id)
@@ -38,6 +52,14 @@ class StreamDecoder:
         raise NotImplementedError
 
     def _feed(self, token: str) -> str:
+        raise NotImplementedError
+
+    def _matters(self, tail: list[str]) -> bool:
+        """tail: a prompt's last tokens, the last one first. Whether the one before them matters too."""
+        raise NotImplementedError
+
+    def _resume(self, tail: list[str]) -> None:
+        """tail: a prompt's last tokens in their order."""
         raise NotImplementedError
 
 
@@ -51,12 +73,30 @@ class ByteLevelStream(StreamDecoder):
     def __init__(self, token_of: TokenOf) -> None:
         super().__init__(token_of)
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._skip = 0  # characters of the prompt that are still to come
 
     def _feed(self, token: str) -> str:
-        return self._utf8.decode(token_bytes(token))
+        return self._without_prompt(self._utf8.decode(token_bytes(token)))
 
     def flush(self) -> str:
-        return self._utf8.decode(b"", final=True)
+        return self._without_prompt(self._utf8.decode(b"", final=True))
+
+    def _without_prompt(self, text: str) -> str:
+        if not self._skip or not text:
+            return text
+        self._skip = 0
+        return text[1:]
+
+    def _matters(self, tail: list[str]) -> bool:
+        return (
+            sum(len(token_bytes(token)) for token in tail) < 3
+        )  # so long is the beginning of a character at most
+
+    def _resume(self, tail: list[str]) -> None:
+        self._utf8.decode(b"".join(map(token_bytes, tail)))
+        self._skip = int(
+            bool(self._utf8.getstate()[0])
+        )  # half a character is U+FFFD in the prompt's own text
 
 
 class PieceStream(StreamDecoder):
@@ -72,22 +112,41 @@ class PieceStream(StreamDecoder):
         self._byte_fallback = byte_fallback
         self._held: list[str] = []
         self._at_start = True
+        self._skip = 0  # characters of what is held that are the prompt's
 
     def _feed(self, token: str) -> str:
         self._held.append(token)
-        if self._byte_fallback and _BYTE_PIECE.fullmatch(token):
+        if self._is_byte(token):
             return ""
         return self.flush()
 
     def flush(self) -> str:
-        held, self._held = self._held, []
-        if not held:
+        text = self._text(self._held)
+        if self._skip:  # no more than the run has become: a character may be shorter than its bytes were
+            run = [token for token in self._held if self._is_byte(token)]
+            text = text[min(self._skip, len(self._text(run))) :]
+        self._at_start = self._at_start and not self._held
+        self._held, self._skip = [], 0
+        return text
+
+    def _text(self, tokens: list[str]) -> str:
+        if not tokens:
             return ""
         if self._at_start:
-            self._at_start = False
-            return _join(self._decoder, held)
+            return _join(self._decoder, tokens)
         # A letter before it makes this the middle of a text, whatever the decoder does at the start.
-        return _join(self._decoder, ["x", *held])[1:]
+        return _join(self._decoder, ["x", *tokens])[1:]
+
+    def _matters(self, tail: list[str]) -> bool:
+        return self._is_byte(tail[-1])
+
+    def _resume(self, tail: list[str]) -> None:
+        self._at_start = all(map(self._is_byte, tail))  # else there is a piece before the bytes
+        run = [token for token in tail if self._is_byte(token)]
+        self._held, self._skip = run, len(self._text(run))
+
+    def _is_byte(self, token: str) -> bool:
+        return self._byte_fallback and _BYTE_PIECE.fullmatch(token) is not None
 
 
 _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f+][0-9A-Fa-f]>")

@@ -95,11 +95,16 @@ class Tokenizer:
         """Each id's entry in the vocabulary as it is written there: `Ġworld`, `▁world`, `<0xE2>`."""
         return [self.backend.id_to_token(i) or f"<unused {i}>" for i in ids]
 
-    def stream(self, skip_special: bool = True) -> StreamDecoder:
-        """A decoder for one text's tokens as they come."""
+    def stream(self, skip_special: bool = True, after: Sequence[int] = ()) -> StreamDecoder:
+        """A decoder for one text's tokens as they come.
+
+        after: the prompt that they go on from. Where a text begins, some tokenizers drop a space; within it none.
+        """
         hidden = self._hidden if skip_special else set()
         token_of = self.backend.id_to_token
-        return make_stream(self.backend, lambda i: None if i in hidden else token_of(i))
+        made = make_stream(self.backend, lambda i: None if i in hidden else token_of(i))
+        made.follow(after)
+        return made
 
     def render_chat(
         self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: object

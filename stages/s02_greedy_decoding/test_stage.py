@@ -176,7 +176,7 @@ def test_the_cut_is_where_it_would_be_in_the_whole_text_however_it_comes_in_toke
     expected = min((seen.split(stop)[0] for stop in stops), key=len, default=seen)
     pieces = [text[a:b] for a, b in pairwise([0, *sorted(cuts), len(text)])]  # some are empty
     decoder = SimpleNamespace(push=lambda i: pieces[i], flush=lambda: "")
-    any_tokenizer: Any = SimpleNamespace(stream=lambda: decoder)
+    any_tokenizer: Any = SimpleNamespace(stream=lambda after: decoder)
     stream = engine.text.TextStream(any_tokenizer, stops)
     shown = ""
     for i in range(len(pieces)):

@@ -148,6 +148,9 @@ def test_a_request_that_fails_harms_no_other(inside: Inside, checkpoint: Checkpo
     make = type(tokenizer).stream
 
     class Broken:
+        def __init__(self, **how: Any):
+            pass
+
         def push(self, token: int) -> str:
             raise ZeroDivisionError("broken on purpose")
 

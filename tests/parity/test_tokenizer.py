@@ -139,6 +139,72 @@ def test_stream_concatenates_to_the_full_decode_for_any_ids(style, skip_special,
     assert "".join(pushed) + stream.flush() == tokenizer.decode(ids, skip_special)
 
 
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("skip_special", [True, False])
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_behind_a_prompt_the_stream_is_what_the_full_decode_has_more(style, skip_special, data):
+    tokenizer = style()
+    prompt, ids = data.draw(ids_of(tokenizer)), data.draw(ids_of(tokenizer))
+    before, both = tokenizer.decode(prompt, skip_special), tokenizer.decode([*prompt, *ids], skip_special)
+    stream = tokenizer.stream(skip_special, after=prompt)
+    text = "".join(map(stream.push, ids)) + stream.flush()
+    if len(both) < len(before) or both[: len(before)].rstrip("�") != before.rstrip("�"):
+        return  # half a character at the prompt's end has become another text: there is no "more"
+    assert text == both[len(before) :]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@given(text=st.text(alphabet=st.sampled_from("abc 东🐇é\n"), min_size=1, max_size=12), at=st.integers(0, 12))
+@settings(max_examples=300, deadline=None)
+def test_a_text_cut_at_any_token_goes_on_as_it_was_written(style, text, at):
+    tokenizer = style()
+    ids = tokenizer.encode(text)
+    stream = tokenizer.stream(after=ids[:at])
+    pushed = "".join(map(stream.push, ids[at:])) + stream.flush()
+    before = tokenizer.decode(ids[:at])
+    if "�" not in before:
+        assert before + pushed == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("style", [llama_style, metaspace])
+def test_a_completion_keeps_its_first_space(style):
+    tokenizer = style()
+    prompt, new = (tokenizer.encode(text, special=False) for text in ("Once upon", "a time"))
+    assert tokenizer.pieces(new)[0].startswith("▁")
+    shown = {
+        name: "".join(map(tokenizer.stream(after=after).push, new))
+        for name, after in {"behind": prompt, "bos": [tokenizer.bos_token_id or 10**6], "first": []}.items()
+    }
+    assert shown == {"behind": " a time", "bos": "a time", "first": "a time"}
+
+
+@pytest.mark.parametrize("style", [byte_level, llama_style])
+def test_a_character_that_a_prompt_begins_and_a_completion_ends_swallows_nothing_else(style):
+    tokenizer = style()
+    ids = tokenizer.encode("x🐇 y")
+    cut = next(i for i in range(len(ids)) if tokenizer.decode(ids[: i + 1]).endswith("🐇"))
+    stream = tokenizer.stream(after=ids[:cut])
+    assert "".join(map(stream.push, ids[cut:])) + stream.flush() == " y"
+
+
+@pytest.mark.parametrize("style", [byte_level, llama_style])
+def test_of_a_prompt_only_the_end_is_looked_at(style):
+    tokenizer = style()
+    prompt = tokenizer.encode("a 🐇") * 1000
+
+    class Counted(list):
+        reads = 0
+
+        def __reversed__(self):
+            for item in super().__reversed__():
+                Counted.reads += 1
+                yield item
+
+    tokenizer.stream(after=Counted(prompt))
+    assert Counted.reads < 8
+
+
 @pytest.mark.parametrize("style", [byte_level, llama_style, gemma_style])
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="�")))
 @example("🐇🌍👨‍👩‍👧 東京")

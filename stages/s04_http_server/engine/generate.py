@@ -59,7 +59,7 @@ def generate(
     check(tokens, max_new_tokens, model.config)
     if stop and (tokenizer is None or not all(stop)):
         raise UserError("stop strings need a tokenizer, and none of them may be empty")
-    return loop(model, list(tokens), max_new_tokens, eos_ids, TextStream(tokenizer, stop))
+    return loop(model, list(tokens), max_new_tokens, eos_ids, TextStream(tokenizer, stop, tokens))
 
 
 def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:

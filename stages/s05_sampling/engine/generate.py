@@ -64,7 +64,7 @@ def generate(
         raise UserError("stop strings need a tokenizer, and none of them may be empty")
     params = params or SamplingParams()
     row = Row(params, noise_key(params), list(tokens), len(tokens))
-    return loop(model, row, max_new_tokens, eos_ids, TextStream(tokenizer, stop))
+    return loop(model, row, max_new_tokens, eos_ids, TextStream(tokenizer, stop, tokens))
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ from common.tokenizer import Tokenizer
 class TextStream:
     """Text leaves as soon as it is certain: half a character, or what may begin a stop string, is held back."""
 
-    def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str] = ()):
-        self.decoder = tokenizer.stream() if tokenizer else None
+    def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str] = (), prompt: Sequence[int] = ()):
+        self.decoder = tokenizer.stream(after=prompt) if tokenizer else None
         self.stop = stop
         self.held = ""
         self.stopped = False

@@ -126,7 +126,7 @@ class Engine:
                 params=params,
                 max_tokens=max_tokens,
                 eos_ids=eos_ids,
-                stream=TextStream(self.tokenizer, params.stop),
+                stream=TextStream(self.tokenizer, params.stop, tokens),
                 on_output=on_output,
             )
             self.requests[request_id] = request
