@@ -109,10 +109,15 @@ def _versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """HEAD of this checkout, with "-dirty" if tracked files differ from it; "unknown" outside git."""
+    """HEAD of this checkout, with "-dirty" if tracked files differ from it.
+
+    Outside git, as on a GPU box that got a copy of the tree, the environment variable VITRINE_COMMIT may say which commit it
+    is a copy of: 7 to 64 hexadecimal digits, anything else is ignored. Without it "unknown".
+    """
     head = _output("git", "-C", str(ROOT), "rev-parse", "HEAD")
     if not head:
-        return "unknown"
+        told = os.environ.get("VITRINE_COMMIT", "").lower()
+        return told if re.fullmatch(r"[0-9a-f]{7,64}", told) else "unknown"
     others = [f":(exclude){path}" for path in _GENERATED]
     changes = _output(
         "git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no", "--", ".", *others

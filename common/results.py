@@ -188,12 +188,13 @@ def r(name: str, machine: str, key: str, folder: str | Path | None = None) -> fl
 
 
 def code_hash(stage_folder: str | Path) -> str:
-    """SHA-256 over what a stage's numbers depend on: every file in engine/ and bench.py, by path and content."""
+    """SHA-256 over what a stage's numbers depend on: every file in engine/ and lesson/, and bench.py, by path and content.
+
+    lesson/ holds what the benchmark is made of: how it drives the sides, and what it counts.
+    """
     folder = Path(stage_folder)
-    paths = [
-        path for path in folder.glob("engine/**/*") if path.is_file() and "__pycache__" not in path.parts
-    ]
-    paths += [path for path in (folder / "bench.py",) if path.is_file()]
+    paths = [path for part in ("engine/**/*", "lesson/**/*", "bench.py") for path in folder.glob(part)]
+    paths = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
         content = path.read_bytes().replace(b"\r\n", b"\n")  # the same code, however git checked it out

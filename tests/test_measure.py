@@ -169,6 +169,7 @@ def test_peak_memory_counts_bytes_and_never_falls():
 
 
 def test_commit_says_when_the_code_differs_from_it(monkeypatch):
+    monkeypatch.delenv("VITRINE_COMMIT", raising=False)
     said = {"rev-parse": "abc123", "status": " M common/cli.py"}
     monkeypatch.setattr(machine_module, "_output", lambda *command: said[command[3]])
     assert measure.commit() == "abc123-dirty"
@@ -176,6 +177,21 @@ def test_commit_says_when_the_code_differs_from_it(monkeypatch):
     assert measure.commit() == "abc123"
     said["rev-parse"] = ""
     assert measure.commit() == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("told", "commit"),
+    [("4cd8a55", "4cd8a55"), ("A" * 40, "a" * 40), ("", "unknown"), ("main", "unknown"), ("abc12", "unknown"),
+     ("4cd8a55\n", "unknown"), ("g" * 40, "unknown"), ("a" * 65, "unknown")],
+)  # fmt: skip
+def test_outside_git_the_environment_may_name_the_commit(monkeypatch, told, commit):
+    monkeypatch.setattr(machine_module, "_output", lambda *command: "")
+    monkeypatch.setenv("VITRINE_COMMIT", told)
+    assert measure.commit() == commit
+    monkeypatch.setattr(
+        machine_module, "_output", lambda *command: "abc123" if "rev-parse" in command else ""
+    )
+    assert measure.commit() == "abc123"  # git knows better
 
 
 # ---- result files
@@ -280,19 +296,26 @@ def test_what_is_not_recorded_is_answered_with_what_is(result, tmp_path):
         measure.load_result("s05", folder=tmp_path)
 
 
-def test_code_hash_follows_engine_and_bench_and_nothing_else(tmp_path):
+def test_code_hash_follows_engine_lesson_and_bench_and_nothing_else(tmp_path):
     (tmp_path / "engine" / "kernels" / "__pycache__").mkdir(parents=True)
     (tmp_path / "engine" / "a.py").write_bytes(b"one\n")
     (tmp_path / "engine" / "kernels" / "b.py").write_bytes(b"two\n")
     (tmp_path / "bench.py").write_bytes(b"three\n")
+    (tmp_path / "lesson" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "lesson" / "sides.py").write_bytes(b"four\n")
     first = measure.code_hash(tmp_path)
     assert len(first) == 64
-    for name in ("README.md", "test_stage.py", "engine/kernels/__pycache__/b.pyc"):
+    for name in (
+        "README.md",
+        "test_stage.py",
+        "engine/kernels/__pycache__/b.pyc",
+        "lesson/__pycache__/c.pyc",
+    ):
         (tmp_path / name).write_text("anything")
     assert measure.code_hash(tmp_path) == first
     (tmp_path / "engine" / "a.py").write_bytes(b"one\r\n")  # checked out on Windows
     assert measure.code_hash(tmp_path) == first
-    for name in ("engine/a.py", "engine/kernels/b.py", "bench.py"):
+    for name in ("engine/a.py", "engine/kernels/b.py", "lesson/sides.py", "bench.py"):
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content + b"#")
         assert measure.code_hash(tmp_path) != first
