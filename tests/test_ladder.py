@@ -337,6 +337,17 @@ def test_a_result_holds_every_sample_and_says_who_has_none(tmp_path):
     assert workload["sides"][2]["problem"].startswith("wrong tokens: crowd")
 
 
+def test_a_side_that_is_wrong_in_one_round_has_no_number_from_another(tmp_path):
+    class Once(Answers):
+        def ask(self, task: dict[str, Any]) -> dict[str, Any]:
+            answer = super().ask(task)
+            return {"wrong": "alone"} if self.asked[:-1].count("s03") and task["side"] == "s03" else answer
+
+    result = recorded(tmp_path, study_of(), Once())
+    assert not [key for key in result["values"] if key.startswith("s03_")]
+    assert "s02_ttft_ms" in result["values"]
+
+
 def test_rounds_that_were_cut_are_not_counted(tmp_path):
     study = study_of()
     race = Race(study.units(), 3, Answers(stop_at=7), State("x", {}, tmp_path), expected())
