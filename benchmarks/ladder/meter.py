@@ -14,7 +14,7 @@ EVERY = 15.0  # seconds between two lines where there is no terminal
 
 
 class Estimate:
-    """Seconds left, from what each unit took before. One not seen yet takes as long as the average of the others."""
+    """Seconds left, from what each unit took before. One not seen yet takes as long as most others."""
 
     def __init__(self, units: Sequence[str]):
         self.left_units = list(units)  # one for each time that it will run
@@ -32,7 +32,8 @@ class Estimate:
         if not self.seen:
             return None
         means = {unit: sum(took) / len(took) for unit, took in self.seen.items()}
-        other = sorted(means.values())[len(means) // 2]  # the median: one slow stage says nothing of the rest
+        # A median: one slow stage says nothing of the rest.
+        other = sorted(means.values())[(len(means) - 1) // 2]
         each = [means.get(unit, other) for unit in self.left_units]
         if each:
             each[0] = max(each[0] - max(under_way, 0.0), 0.0)
