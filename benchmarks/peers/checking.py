@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 
-from common.equality import NEAR_TIE, ONE_IN, Tally, assert_same_tokens, bfloat16_ulps
+from common.equality import Tally, assert_same_tokens
 from common.errors import UserError
-from common.loader import load_config, resolve_device, resolve_dtype
+from common.loader import load_config
 from common.tutorial import load_stage
 
-from . import make, missing, supports
+from . import make, missing, rule, supports
 
 __all__ = ["Reference", "check_peer"]
 
 STAGE = 8
-STEPS = 8  # between neighbouring bfloat16 numbers; see `rule` in stage 03's lesson
 
 
 class Reference:
@@ -30,7 +29,7 @@ class Reference:
             model, self.package.EngineConfig(device=device, dtype=dtype)
         )
         self.attend = load_stage(1).engine.CausalAttention()
-        self.exact = self.engine.dtype == torch.float32
+        self.dtype = str(self.engine.dtype).removeprefix("torch.")
 
     def prompts(self, count: int, length: int, seed: int) -> list[list[int]]:
         draw, size = random.Random(seed), self.engine.model_config.vocab_size
@@ -49,7 +48,9 @@ class Reference:
         scores: torch.Tensor = model.logits(hidden[-1:])[0].float()
         return scores
 
-    def compare(self, prompt: list[int], mine: Sequence[int], theirs: Sequence[int], tally: Tally) -> None:
+    def compare(
+        self, peer: str, prompt: list[int], mine: Sequence[int], theirs: Sequence[int], tally: Tally
+    ) -> None:
         """Raises AssertionError where our tokens differ from a peer's for good."""
 
         def go_on(done: list[int]) -> Sequence[int]:
@@ -59,7 +60,7 @@ class Reference:
 
         assert_same_tokens(
             go_on, theirs, lambda i: self.scores([*prompt, *theirs[:i]]), tally=tally,
-            tolerance=NEAR_TIE if self.exact else bfloat16_ulps(STEPS), one_in=ONE_IN if self.exact else 4,
+            **rule(peer, self.engine.model_config, self.dtype),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -71,12 +72,11 @@ def check_peer(
     mine: Sequence[Sequence[int]],
 ) -> str:  # fmt: skip
     """One line: equal, equal but for near ties, differs and where, or skipped and why."""
-    device = resolve_device(reference.engine.device)
-    dtype = str(resolve_dtype(reference.engine.dtype, device)).removeprefix("torch.")
-    if why := missing(name) or supports(name, load_config(folder), str(device), dtype):
+    device, dtype = str(reference.engine.device), reference.dtype
+    if why := missing(name) or supports(name, load_config(folder), device, dtype):
         return f"skipped    {why}"
     try:
-        side = make(name, folder, str(device), dtype)
+        side = make(name, folder, device, dtype)
     except UserError as error:
         return f"skipped    {error}"
     tally = Tally()
@@ -84,7 +84,7 @@ def check_peer(
         served = side.run(prompts, limits)
         for i, prompt in enumerate(prompts):
             assert len(served.tokens[i]) == limits[i], f"prompt {i}: {len(served.tokens[i])} tokens"
-            reference.compare(prompt, mine[i], served.tokens[i], tally)
+            reference.compare(name, prompt, mine[i], served.tokens[i], tally)
     except AssertionError as error:
         return f"differs    {name} ({side.version}): {error}"
     finally:

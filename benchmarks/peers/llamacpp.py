@@ -130,6 +130,9 @@ class LlamaCpp:
         params.n_ubatch = params.n_batch if self.gpu else max(512, sequences)
         params.n_threads = params.n_threads_batch = torch.get_num_threads()
         params.type_k = params.type_v = self.cache_type
+        if self.cache_type == self.lib.GGML_TYPE_F32:
+            # Its flash attention was made for 16-bit K/V: with float32 it was seen to be slower, and to round to 16 bits.
+            params.flash_attn_type = self.lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.context = self.lib.llama_init_from_model(self.model, params)
         if not self.context:
             self.context = None
