@@ -27,6 +27,7 @@ WARM = 8  # tokens of a stage's untimed run on a CPU; a peer's has all of them, 
 BUDGET = {"cpu": 2048, "cuda": 8192}  # tokens of one step at most
 SMALL_STEP = 256  # where what a step needs should not hide what is kept
 SAMPLED = 4  # requests of the reference workload whose tokens are checked
+CHECKED = 16  # and of each batch: the reference writes them one after another
 MEMORY = 0.6  # share of what is free that the rows may take
 
 
@@ -132,9 +133,13 @@ def ladder(args: argparse.Namespace, config: Any) -> Parts:
 
 def batch(args: argparse.Namespace, config: Any) -> Parts:
     prompts = prompts_of(args, config, max(args.batch))
-    jobs = [Job(f"batch_{n}", prompts[:n], [args.new_tokens] * n, None, WARM) for n in args.batch]
+    jobs = [
+        Job(f"batch_{n}", prompts[:n], [args.new_tokens] * n, min(n, CHECKED), WARM) for n in args.batch
+    ]
+    sampled = f"of each batch at most {CHECKED} requests are checked" if max(args.batch) > CHECKED else ""
     about = {"prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens, "batches": args.batch}
-    return jobs, about, {"context": args.prompt_tokens + args.new_tokens // 2, "batches": args.batch}
+    more = {"context": args.prompt_tokens + args.new_tokens // 2, "batches": args.batch, "sampled": sampled}
+    return jobs, about, more
 
 
 def memory(args: argparse.Namespace, config: Any) -> Parts:
