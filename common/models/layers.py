@@ -112,27 +112,26 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [N, in], weight [rows, in] -> [N, rows].
 
     A CPU that decodes does little but read weights, and how fast depends on whose product is called. In fp32 torch calls MKL,
-    which is slow at few rows on a processor of another maker; oneDNN, which torch carries too, is not, and MKL with the
-    operands changed over is best at two to four rows. Milliseconds for a matrix of 50257 x 768, two EPYC cores, torch 2.13:
+    which has few rows of x wait for many of the weight. With the operands changed over they are columns, and up to sixteen of
+    them come cheaper (a single one counts as two). Large weights are read faster by oneDNN, which torch carries too.
 
-        rows                            1     2     4    16    64   256
-        F.linear                       17    34    50    63   127   304
-        (weight @ x.t()).t()           14    13    14    39    91   312
-        oneDNN                          9    17    17    26    60   200
-
-    The choice depends on shapes and on nothing else, so that the same batch is rounded in the same way on every run. Neither
-    way has a gradient here: training goes through `F.linear`.
+    The choice depends on shapes and on nothing else, so that the same batch is rounded in the same way on every run. The
+    other ways have no gradient here: training goes through `F.linear`.
     """
-    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or not ONEDNN:
+    n, size = x.shape[0], weight.numel()
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
         return F.linear(x, weight, bias)
-    if 2 <= x.shape[0] <= (16 if weight.numel() < LARGE else 4):
-        out = (weight @ x.t()).t().contiguous()
+    if n == 1 and size < LARGE:
+        x = torch.cat((x, x))  # two real columns: a stride of 0 takes a slow path
+    if 2 <= x.shape[0] <= (16 if size < HUGE else 4):
+        out = (weight @ x.t()).t()[:n].contiguous()
         return out if bias is None else out.add_(bias)
+    if size < LARGE or not torch.backends.mkldnn.is_available():
+        return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-LARGE = 2**23  # numbers: more than a cache holds
-ONEDNN = torch.backends.mkldnn.is_available()
+LARGE, HUGE = 2**20, 2**23  # numbers in a weight: a projection of GPT-2 124M, and its vocabulary's head
 
 
 class MLP(nn.Module):
