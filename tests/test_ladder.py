@@ -186,12 +186,25 @@ def test_in_sixteen_bits_a_text_behind_a_tie_is_followed_to_its_end():
     # 4.0 and 3.97: two neighbouring bfloat16 numbers; 4.0 and 1.0 are no tie.
     rows = {1: [4.0, 3.97, 0.0], 2: [0.0, 4.0, 1.0], 3: [0.0, 4.0, 1.0], 4: [4.0, 0.0, 0.0]}
     scores, tally = table_of_scores(rows), Tally()
-    check(None, [[2]], Served([[1, 1, 1, 0]], 1.0), [[0, 2, 2, 2]], scores, False, tally)
+    check(None, [[2]], Served([[1, 1, 1, 0]], 1.0), [[0, 2, 2, 2]], scores, {}, tally)
     assert (tally.compared, tally.forgiven) == (4, 1)
     with pytest.raises(AssertionError, match="prompt 0, token 2: 2 instead of 1"):
-        check(None, [[2]], Served([[1, 1, 2, 0]], 1.0), [[0, 2, 2, 2]], scores, False, Tally())
+        check(None, [[2]], Served([[1, 1, 2, 0]], 1.0), [[0, 2, 2, 2]], scores, {}, Tally())
     with pytest.raises(AssertionError, match="token 0: 2 instead of 0"):
-        check(None, [[2]], Served([[2, 1, 1, 0]], 1.0), [[0, 1, 1, 0]], scores, False, Tally())
+        check(None, [[2]], Served([[2, 1, 1, 0]], 1.0), [[0, 1, 1, 0]], scores, {}, Tally())
+
+
+def test_a_peer_that_rounds_coarser_is_held_to_its_own_rule_and_the_result_says_so(tmp_path):
+    from benchmarks.ladder.worker import rule_of
+
+    assert rule_of("s08", SETUP) == rule_of("transformers", SETUP) == {"tolerance": 1e-4, "one_in": 500}
+    assert rule_of("llama.cpp", SETUP)["tolerance"] > 1e-3
+    assert rule_of("llama.cpp", replace(SETUP, dtype="bfloat16")) == {}
+    answer = Bench(lambda name, setup: Fake()).do(task("llama.cpp"))
+    assert answer["rule"].startswith("near ties are 0.02 wide")
+    result = recorded(tmp_path, study_of(), Answers(**{"llama.cpp": answer}))
+    assert "; for llama.cpp near ties are 0.02 wide and one in 50" in result["checked"]
+    assert Bench(lambda name, setup: Fake()).do(task("s08"))["rule"] == ""
 
 
 def test_numbers_of_a_run_and_their_units():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.sides import Served
-from common.equality import NEAR_TIE, ONE_IN, Tally, assert_same_tokens, bfloat16_ulps, forgive
+from common.equality import Tally, assert_same_tokens, bfloat16_ulps, forgive
 from common.tutorial.chain import load_stage
 
 __all__ = ["Scores", "check"]
@@ -38,10 +38,10 @@ class Scores:
 
 
 def check(side: Any, prompts: Sequence[Sequence[int]], served: Served, expected: Sequence[Sequence[int]],
-          scores: Scores, exact: bool, tally: Tally) -> None:  # fmt: skip
+          scores: Scores, rule: dict[str, Any], tally: Tally) -> None:  # fmt: skip
     """The tokens of a run against the reference's, as many of each as the side was asked for.
 
-    exact: the weights are in float32. In 16 bits a text that has left the reference's at a tie is not begun anew
+    rule: what is a near tie, as arguments of `assert_same_tokens`. {}: weights in 16 bits. There a text that has left the reference's at a tie is not begun anew
     behind it, but followed: each of its tokens must score as well as the best, within the rounding.
 
     Raises:
@@ -52,8 +52,8 @@ def check(side: Any, prompts: Sequence[Sequence[int]], served: Served, expected:
         theirs = theirs[: len(mine)]
         assert len(mine) == len(theirs), f"prompt {at}: {len(mine)} tokens, more than the {len(theirs)} known"
         try:
-            if exact:
-                _meet(side, prompt, mine, theirs, scores, tally)
+            if rule:
+                _meet(side, prompt, mine, theirs, scores, rule, tally)
             else:
                 _follow(prompt, mine, theirs, scores, tally)
         except AssertionError as error:
@@ -61,21 +61,14 @@ def check(side: Any, prompts: Sequence[Sequence[int]], served: Served, expected:
 
 
 def _meet(side: Any, prompt: Sequence[int], mine: list[int], theirs: Sequence[int], scores: Scores,
-          tally: Tally) -> None:  # fmt: skip
+          rule: dict[str, Any], tally: Tally) -> None:  # fmt: skip
     def go_on(done: list[int]) -> Sequence[int]:
         if not done:
             return mine
         again: list[int] = side.run([[*prompt, *done]], [len(theirs) - len(done)]).tokens[0]
         return again
 
-    assert_same_tokens(
-        go_on,
-        theirs,
-        lambda i: scores([*prompt, *theirs[:i]])[0],
-        tolerance=NEAR_TIE,
-        one_in=ONE_IN,
-        tally=tally,
-    )
+    assert_same_tokens(go_on, theirs, lambda i: scores([*prompt, *theirs[:i]])[0], tally=tally, **rule)
 
 
 def _follow(

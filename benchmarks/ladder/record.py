@@ -85,6 +85,13 @@ def checked(study: Study, race: Race) -> str:
         text += " (16 bits: behind a first tie a text is followed, each token within 8 bfloat16 steps of the best)"
     if study.sampled:
         text += f"; {study.sampled}"
+    looser = {
+        unit.label: answer["rule"]
+        for unit in race.units
+        for answer in race.state.of(unit.key)
+        if answer.get("rule")
+    }
+    text += "".join(f"; for {label} {rule}" for label, rule in looser.items())
     wrong = [unit.label for unit in race.units if race.out(unit).startswith("wrong")]
     return text + (f"; wrong, and without a time: {', '.join(wrong)}" if wrong else "")
 

@@ -133,9 +133,7 @@ def ladder(args: argparse.Namespace, config: Any) -> Parts:
 
 def batch(args: argparse.Namespace, config: Any) -> Parts:
     prompts = prompts_of(args, config, max(args.batch))
-    jobs = [
-        Job(f"batch_{n}", prompts[:n], [args.new_tokens] * n, min(n, CHECKED), WARM) for n in args.batch
-    ]
+    jobs = [Job(f"batch_{n}", prompts[:n], [args.new_tokens] * n, min(n, CHECKED), WARM) for n in args.batch]
     sampled = f"of each batch at most {CHECKED} requests are checked" if max(args.batch) > CHECKED else ""
     about = {"prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens, "batches": args.batch}
     more = {"context": args.prompt_tokens + args.new_tokens // 2, "batches": args.batch, "sampled": sampled}

@@ -101,11 +101,11 @@ class Bench:
             numbers |= of_run(job, served)
             runs.append((job, served))
         numbers |= self._footprint(opened, setup)
-        tally, exact = Tally(), setup.dtype == "float32"
+        tally, rule = Tally(), rule_of(name, setup)
         scores = Scores(lambda: shared_model(setup))
         for job, served in runs:
             try:
-                check(side, job.prompts, served, expected[job.name], scores, exact, tally)
+                check(side, job.prompts, served, expected[job.name], scores, rule, tally)
             except AssertionError as error:
                 return {"wrong": f"{job.name}, {error}"}
         return {
@@ -113,6 +113,9 @@ class Bench:
             "skipped": skipped,
             "compared": tally.compared,
             "forgiven": tally.forgiven,
+            "rule": f"near ties are {rule['tolerance']:g} wide and one in {rule['one_in']}"
+            if rule != rule_of("", setup)
+            else "",
             "version": side.version,
             "seconds": {job.name: served.total for job, served in runs},
         }
@@ -196,6 +199,21 @@ def make_side(name: str, setup: Setup) -> Any:
     from benchmarks import peers
 
     return peers.make(name, Path(setup.folder), setup.device, setup.dtype)
+
+
+def rule_of(name: str, setup: Setup) -> dict[str, Any]:
+    """What is a near tie for this side, as arguments of `assert_same_tokens`; {}: weights in 16 bits, see `check`."""
+    from pathlib import Path
+
+    from benchmarks import peers
+    from common.equality import NEAR_TIE, ONE_IN
+    from common.loader import load_config
+
+    if setup.dtype != "float32":
+        return {}
+    if name in peers.PEERS:
+        return peers.rule(name, load_config(Path(setup.folder)), setup.dtype)
+    return {"tolerance": NEAR_TIE, "one_in": ONE_IN}
 
 
 def shared_model(setup: Setup) -> Any:
