@@ -92,7 +92,7 @@ def begin(
 ) -> tuple[Race, dict[str, Any]]:
     """What the machine can do, and the tokens that all must meet; both are asked for once."""
     setup = asdict(study.setup)
-    heading(f"{study.kind}: {', '.join(one.full for one in study.contestants)}")
+    heading(f"{study.kind}: {', '.join(one.label for one in study.contestants)}")
     if state.answers:
         note(
             f"going on: {len(state.answers)} measurements of an interrupted run are there; --fresh begins anew"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -545,14 +546,19 @@ def test_code_of_the_sides_is_part_of_what_a_run_is(tmp_path):
 def test_a_quick_run_from_nothing_to_table_figure_and_result(tmp_path):
     words = "--quick --model storyteller-draft --peers none --threads 1 --results".split()
     begin = [sys.executable, "-m", "benchmarks.run", *words, str(tmp_path)]
-    first = subprocess.Popen(begin, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environ = os.environ | {"COLUMNS": "100"}
+    first = subprocess.Popen(
+        begin, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     time.sleep(12)
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=120)
     assert first.returncode == 130
     assert "the same command goes on" in said
     assert "Traceback" not in said
-    done = subprocess.run(begin, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
+    done = subprocess.run(
+        begin, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=1200, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "08 Continuous batching" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {
