@@ -121,9 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = tuple(PUBLISHED)
     parser.add_argument("names", nargs="+", type=choice(*known), metavar="NAME", help=", ".join(known))
     parser.add_argument("--dtype", type=choice(*DTYPES), default="float32", help=", ".join(DTYPES))
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help=f"default: {cache_folder() / 'checkpoints'}"
-    )
+    home = str(cache_folder() / "checkpoints").replace(str(Path.home()), "~")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"where to ({home})")
     args = parser.parse_args(argv)
     for name in args.names:
         print(checkpoint(name, args.dtype, args.out))

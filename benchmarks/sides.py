@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 __all__ = ["Served", "Side"]
@@ -19,7 +20,9 @@ class Served:
 
     tokens: list[list[int]]  # new ones, of each prompt
     total: float  # seconds until the last one was known
-    stamps: list[list[float]] = field(default_factory=list)  # seconds, of each token; empty: the side does not say
+    stamps: list[list[float]] = field(
+        default_factory=list
+    )  # seconds, of each token; empty: the side does not say
 
     @property
     def count(self) -> int:
@@ -33,7 +36,7 @@ class Served:
     @property
     def gaps(self) -> list[float]:
         """Seconds between two tokens of one prompt, all prompts pooled."""
-        return [after - before for own in self.stamps for before, after in zip(own, own[1:], strict=False)]
+        return [after - before for own in self.stamps for before, after in pairwise(own)]
 
     @property
     def decode_rate(self) -> float:

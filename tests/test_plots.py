@@ -149,7 +149,7 @@ def test_a_long_title_over_narrow_axes_is_not_cut_off(tmp_path):
         t.get_window_extent() for t in axes.get_children() if isinstance(t, Text) and t.get_text() == title
     ]
     assert len(places) == 1
-    assert 0 <= places[0].x0
+    assert places[0].x0 >= 0
     assert places[0].x1 <= figure.bbox.width
 
 

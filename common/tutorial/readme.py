@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.tutorial import ladder
-from common.tutorial.articles import directives, filling, parser
+from common.tutorial.articles import filling
 from common.tutorial.articles.options import split
 from common.tutorial.articles.parser import read
 from common.tutorial.articles.tables import markdown
@@ -79,16 +79,6 @@ def tables(root: Path = ROOT) -> dict[str, Callable[[], list[str]]]:
         "flags": lambda: flag_table(stages(root)),
         "ladder": lambda: ladder.readme_table(root),
     }
-
-
-def register(name: str) -> None:
-    """Makes `name` a block directive without options, for a table that only README has."""
-    if name not in parser.BLOCKS:
-        parser.BLOCKS = (*parser.BLOCKS, name)  # type: ignore[assignment]  # one more than it began with
-    directives.OPTIONS.setdefault(name, ())
-
-
-register("ladder")
 
 
 def stage_table(root: Path = ROOT) -> list[str]:

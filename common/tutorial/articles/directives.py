@@ -7,7 +7,7 @@ syntax, with options after ` | `:
     diff NN NN FILE [SYMBOL] | context 2                         diff 02 03 engine/generate.py
     run COMMAND | lines 1-20 | exit 2 | mask REGEX | timeout 60  run make stage-02
     result NAME MACHINE table KEY ... | heads A, B | format .1f  result s03 cpu table speedup_{tokens}
-    stages | flags                                               README's generated tables
+    stages | ladder | flags                                      README's generated tables
     commands | needs WHY                                         a hand-written sh block, run by a test
     illustrative                                                 hand-written, at most two in an article
     r NAME MACHINE EXPRESSION [FORMAT]                           r s03 cpu speedup_512 .1f
@@ -37,6 +37,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "run": ("lines", "exit", "mask", "timeout"),
     "result": ("heads", "format"),
     "stages": (),
+    "ladder": (),
     "flags": (),
     "commands": ("needs",),
     "illustrative": (),

@@ -21,7 +21,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BLOCKS = ("code", "diff", "run", "result", "stages", "flags", "illustrative", "commands")
+BLOCKS = ("code", "diff", "run", "result", "stages", "ladder", "flags", "illustrative", "commands")
 BY_HAND = ("illustrative", "commands")  # blocks whose body a person writes
 INLINE = ("r", "calc", "given")
 MARKS = ("part", "note")  # stand for themselves, own no text
