@@ -140,6 +140,16 @@ def test_static_mode_lets_nobody_join_before_the_batch_is_done(build, alone):
     assert [tokens_of(o) for o in outs] == [alone(i % 2, 0, n) for i, n in enumerate((3, 9, 2, 2))]
 
 
+def test_a_static_batch_begins_whole_whatever_the_budget(build):
+    made = build(max_num_seqs=3, max_num_batched_tokens=4, batching_mode="static")
+    for i in range(3):
+        add(made, PROMPTS[3], 2, f"r{i}")
+    batches = watch(made)
+    step_all(made)
+    assert [sorted(batch) for batch in batches][0] == [(f"r{i}", 0, len(PROMPTS[3])) for i in range(3)]
+    assert len(batches) == 2
+
+
 # Equality under disturbance
 
 ARRIVALS = st.tuples(
@@ -181,7 +191,7 @@ def test_under_any_schedule_each_output_equals_its_solo_run_and_no_token_is_comp
         assert tokens_of(outputs) == alone(prompt, way, whole)
         assert sum(output.finish_reason is not None for output in outputs) == 1
     check_each_token_once(made, batches, [request for request, _ in here])
-    if chunked:
+    if chunked and mode == "continuous":
         assert max((sum(n for *_, n in batch) for batch in batches), default=0) <= budget
     assert sorted(made.scheduler.rows.free) == list(range(rows))
 

@@ -61,8 +61,13 @@ class Scheduler:
         return batch
 
     def share(self, request: Request, budget: int) -> int:
-        """How many tokens of a request run now: what is left of its text, in chunks only if they are allowed."""
+        """How many tokens of a request run now: what is left of its text, in chunks only if they are allowed.
+
+        A static batch begins whole, whatever the budget: who does not fit into its first step could not join it later.
+        """
         wanted = request.num_tokens - request.num_computed_tokens
+        if self.config.batching_mode == "static":
+            return wanted
         whole = not self.config.chunked_prefill and wanted > 1 and budget > 0
         return wanted if whole else min(wanted, budget)
 
