@@ -146,7 +146,7 @@ def test_a_static_batch_begins_whole_whatever_the_budget(build):
         add(made, PROMPTS[3], 2, f"r{i}")
     batches = watch(made)
     step_all(made)
-    assert [sorted(batch) for batch in batches][0] == [(f"r{i}", 0, len(PROMPTS[3])) for i in range(3)]
+    assert sorted(batches[0]) == [(f"r{i}", 0, len(PROMPTS[3])) for i in range(3)]
     assert len(batches) == 2
 
 
