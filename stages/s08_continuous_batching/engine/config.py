@@ -23,7 +23,9 @@ class EngineConfig(Options):
         True, "prompts may be run in chunks; if not, the step's budget does not bind them"
     )
     batching_mode: str = option(
-        "continuous", "static: a new batch begins when the last one is done, its prompts whole", choices=("continuous", "static")
+        "continuous",
+        "static: a new batch begins when the last one is done, its prompts whole",
+        choices=("continuous", "static"),
     )
 
     def __post_init__(self) -> None:
