@@ -123,8 +123,12 @@ def check(device: torch.device) -> str:
                 if params.temperature and not params.adjusts:
                     ids, expected = sorted_probabilities(logits, params)
                     ours = distribution(logits, text(params))[ids]
-                    assert torch.equal(ours > 0, expected > 0), f"{name} at {vocab}: other tokens survive"
-                    assert torch.allclose(ours, expected, atol=1e-5), (
+                    either = (ours > 0) != (expected > 0)
+                    # Sums of so many float32 numbers differ between processors, and with them who is the last to survive.
+                    assert float((ours + expected)[either].sum()) < 1e-4, (
+                        f"{name} at {vocab}: other tokens survive"
+                    )
+                    assert torch.allclose(ours[~either], expected[~either], atol=1e-5), (
                         f"{name} at {vocab}: other probabilities"
                     )
             texts = [text(params, TOKENS, 16) for _, params in strategies()]
