@@ -128,7 +128,7 @@ def check(device: torch.device) -> str:
                     assert float((ours + expected)[either].sum()) < 1e-4, (
                         f"{name} at {vocab}: other tokens survive"
                     )
-                    assert torch.allclose(ours[~either], expected[~either], atol=1e-5), (
+                    assert torch.allclose(ours[~either], expected[~either], rtol=2e-4, atol=1e-5), (
                         f"{name} at {vocab}: other probabilities"
                     )
             texts = [text(params, TOKENS, 16) for _, params in strategies()]
