@@ -8,7 +8,6 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from common import plots
 from common.machine import machine
@@ -75,7 +74,7 @@ def over_time(title: str, series: Series) -> Figure:
 
 
 def logarithmic(axes: Axes, axis: Axis, series: Series) -> None:
-    """A logarithmic axis with plain numbers, wide enough for all values."""
+    """A logarithmic axis, wide enough for all values; `plots.save` writes plain numbers on it."""
     values = [value for points in series.values() for _, value in points]
     low, high = min(values) / 1.3, max(values) * 1.3
     if axis is axes.xaxis:
@@ -84,7 +83,3 @@ def logarithmic(axes: Axes, axis: Axis, series: Series) -> None:
     else:
         axes.set_yscale("log")
         axes.set_ylim(low, high)
-    steps = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=steps))
-    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:,.10g}"))
-    axis.set_minor_locator(NullLocator())

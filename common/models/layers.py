@@ -137,10 +137,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-LARGE, HUGE = (
-    2**19,
-    2**23,
-)  # numbers in a weight: below the one threads are in the way, above the other is a vocabulary
+LARGE = 2**19  # numbers in a weight: below it threads are in the way of one another
+HUGE = 2**23  # above it a weight is a vocabulary's head
 
 
 class MLP(nn.Module):
