@@ -20,7 +20,7 @@ def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> Path:
         int(found[1]) for key in result["values"] if (found := re.fullmatch(r"stream_at_(\d+)", key))
     )
     figure, axes = new_figure(
-        "Streaming costs little, and the reader need not wait", "ms since the request", "tokens"
+        "The reader of a stream need not wait for its end", "ms since the request", "tokens"
     )
     for side, label in (("loop", "bare loop"), ("stream", "streamed")):
         line(axes, [0.0, *(value(result, f"{side}_at_{n}") for n in counts)], [0, *counts], label)
