@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from common.cli import DEFAULT_MODEL, Parser, add_bench_flags, add_model_flags, add_seed, number, stage_parser
 from common.errors import UserError
+from common.loader import resolve_device, resolve_dtype
 
 from .study import slug
 
@@ -50,7 +51,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if getattr(args, name) is None:
             setattr(args, name, value if args.quick else FULL[name])
     name = slug(args.model)
-    args.result = "ladder" if args.kind == "ladder" and args.model == DEFAULT_MODEL else f"{args.kind}-{name}"
+    device = resolve_device(args.device)
+    if (dtype := resolve_dtype(args.dtype, device)) != resolve_dtype("auto", device):
+        name += f"-{str(dtype).removeprefix('torch.')}"
+    args.result = "ladder" if (args.kind, name) == ("ladder", slug(DEFAULT_MODEL)) else f"{args.kind}-{name}"
     if args.commit is not None and not re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?", args.commit):
         raise UserError(
             f"--commit {args.commit!r}: write 7 to 40 hexadecimal digits, as git rev-parse HEAD gives"

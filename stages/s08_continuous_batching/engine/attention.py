@@ -2,7 +2,7 @@
 
 Keys and values of earlier tokens come from the cache. Requests that decode, one token each, are one call for all;
 a share of a prompt is a call of its own. Shapes: N tokens in all, B requests, S tokens in the longest context, Hq query
-heads, Hkv key/value heads, D head size.
+heads, Hkv key/value heads, G = Hq / Hkv query heads that share keys, D head size.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from common.models import LayerInfo
 
 from .batch import Inputs
 from .kv_cache import KVCache
+
+ALIGN = (
+    16  # lengths are multiples of it where the cache has room: the kernels of a GPU copy any other mask first
+)
 
 
 class RaggedAttention:
@@ -32,10 +36,12 @@ class RaggedAttention:
             tuple[int, int | None], Tensor
         ] = {}  # (share, or -1 for the decodes; window) -> mask
         self.plan_decodes(inputs)
-        self.chunks = []  # (first token, end, row, start)
+        self.chunks = []  # (slice of the tokens, slice of the cache's rows, positions, tokens in the cache)
         at = self.num_decodes
         for i in range(self.num_decodes, len(lens)):
-            self.chunks.append((at, at + lens[i], inputs.row_ids[i], inputs.starts[i]))
+            tokens, row = slice(at, at + lens[i]), inputs.row_ids[i]
+            end = self.align(inputs.starts[i] + lens[i])
+            self.chunks.append((tokens, slice(row, row + 1), inputs.positions[None, tokens], end))
             at += lens[i]
 
     def plan_decodes(self, inputs: Inputs) -> None:
@@ -45,9 +51,12 @@ class RaggedAttention:
         self.num_rows = max(rows, default=-1) + 1
         self.in_place = rows == list(range(n))
         self.rows = inputs.rows[:n]
-        self.length = 1 + max(inputs.starts[:n], default=-1)
+        self.length = self.align(1 + max(inputs.starts[:n], default=-1))
         self.last = inputs.positions.new_zeros(self.num_rows)  # the position that each row's query has
         self.last[self.rows] = inputs.positions[:n]
+
+    def align(self, length: int) -> int:
+        return min(-(-length // ALIGN) * ALIGN, self.cache.capacity)
 
     def __call__(self, layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [N, Hq, D], k and v [N, Hkv, D] -> [N, Hq, D]."""
@@ -58,8 +67,8 @@ class RaggedAttention:
         out = torch.empty_like(q)
         if decoded is not None:
             out[: self.num_decodes] = decoded
-        for i, (first, end, row, start) in enumerate(self.chunks):
-            out[first:end] = self.chunk(layer, i, q[first:end], row, start)
+        for i, (tokens, row, positions, length) in enumerate(self.chunks):
+            out[tokens] = self.look(layer, q[None, tokens], row, length, i, positions)[0]
         return out
 
     def decode(self, layer: LayerInfo, q: Tensor) -> Tensor:
@@ -68,35 +77,29 @@ class RaggedAttention:
             by_row = q.new_zeros(self.num_rows, *q.shape[1:])
             by_row[self.rows] = q
             q = by_row
-        k = self.cache.k[layer.index][: self.num_rows, :, : self.length]
-        v = self.cache.v[layer.index][: self.num_rows, :, : self.length]
-        mask = self.mask(-1, layer.window, self.last[:, None], self.length, q.dtype)
-        # A query a row: heads that share keys are the rows of one matrix, and no kernel of many queries is in the way.
-        q = (q * layer.scale).unflatten(1, (layer.num_kv_heads, -1))  # [rows, Hkv, G, D]
-        weights = (q @ k.transpose(2, 3) + mask[:, None]).softmax(dim=-1, dtype=torch.float32)
-        out = (weights.to(v.dtype) @ v).flatten(1, 2)
+        out = self.look(layer, q[:, None], slice(self.num_rows), self.length, -1, self.last[:, None])[:, 0]
         return out if self.in_place else out[self.rows]
 
-    def chunk(self, layer: LayerInfo, i: int, q: Tensor, row: int, start: int) -> Tensor:
-        """q [n, Hq, D], consecutive tokens of one request -> [n, Hq, D]."""
-        end = start + len(q)
-        k = self.cache.k[layer.index][row : row + 1, :, :end]
-        v = self.cache.v[layer.index][row : row + 1, :, :end]
-        positions = torch.arange(start, end, device=q.device)
-        mask = self.mask(i, layer.window, positions, end, q.dtype)  # [n, S]
-        grouped = layer.num_heads != layer.num_kv_heads
-        out = F.scaled_dot_product_attention(
-            q[None].transpose(1, 2), k, v, mask, scale=layer.scale, enable_gqa=grouped
-        )
-        return out.transpose(1, 2)[0]
-
-    def mask(
-        self, share: int, window: int | None, positions: Tensor, length: int, dtype: torch.dtype
+    def look(
+        self, layer: LayerInfo, q: Tensor, rows: slice, length: int, share: int, positions: Tensor
     ) -> Tensor:
-        """positions [..., n] of queries -> [..., n, length]: 0 where a key may be seen, -inf where not."""
-        if (share, window) not in self.masks:
-            distance = positions[..., None] - torch.arange(length, device=positions.device)
-            hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
-            mask = torch.zeros(hidden.shape, dtype=dtype, device=positions.device)
-            self.masks[share, window] = mask.masked_fill_(hidden, -torch.inf)
-        return self.masks[share, window]
+        """q [R, n, Hq, D], n tokens of each of R rows of the cache, positions [R, n] -> [R, n, Hq, D]."""
+        n = q.shape[1]
+        k, v = (kept[layer.index][rows, :, :length] for kept in (self.cache.k, self.cache.v))
+        # Query heads that share keys stand where more tokens of one head would: [R, Hkv, G * n, D], and no key is copied.
+        q = q.unflatten(2, (layer.num_kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        if (share, layer.window) not in self.masks:
+            mask = self.mask(layer.window, positions, length, q.dtype)
+            self.masks[share, layer.window] = mask.repeat(1, q.shape[2] // n, 1)[:, None]
+        mask = self.masks[share, layer.window].expand(-1, layer.num_kv_heads, -1, -1)
+        out = F.scaled_dot_product_attention(q, k, v, mask, scale=layer.scale)
+        return out.unflatten(2, (-1, n)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+    @staticmethod
+    def mask(window: int | None, positions: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+        """positions [R, n] of queries -> [R, n, length]: 0 where a key may be seen, -inf where not."""
+        distance = positions[..., None] - torch.arange(length, device=positions.device)
+        hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+        return torch.zeros(hidden.shape, dtype=dtype, device=positions.device).masked_fill_(
+            hidden, -torch.inf
+        )
