@@ -41,7 +41,8 @@ PLOTS = Path(__file__).parent / "plots"  # of runs that are not recorded
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if args.figure:
-        return draw(args.results or RESULTS / machine_folder(), args.results)
+        folder = args.results or RESULTS / machine_folder()
+        return draw(folder, into_of(folder))
     if args.commit:
         os.environ["VITRINE_COMMIT"] = args.commit
     study = prepare(args)
@@ -143,13 +144,18 @@ def finish(study: Study, race: Race, machine: dict[str, Any], args: argparse.Nam
     screen.show_result(as_saved(path))
     write(f"{'recorded in' if recorded(args) else 'not recorded, but kept in'} {path}", end="\n")
     race.state.forget()
-    draw(path.parent, None if folder.parent == RESULTS else folder, [path.stem])
+    draw(path.parent, into_of(folder), [path.stem])
     return 1 if bad else 0
 
 
 def as_saved(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def into_of(results: Path) -> Path | None:
+    """Where the figures of a folder of results go: beside them, unless it is one of the project's."""
+    return None if results.resolve().parent == RESULTS.resolve() else results
 
 
 def draw(results: Path, into: Path | None, names: Sequence[str] = ()) -> int:

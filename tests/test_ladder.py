@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import benchmarks.run as command
-from benchmarks.ladder import contest, options, screen, state
+from benchmarks.ladder import contest, machine, options, screen, state
 from benchmarks.ladder.check import Scores, check
 from benchmarks.ladder.contest import Contestant
 from benchmarks.ladder.meter import Estimate, spoken
@@ -502,6 +502,29 @@ def test_the_command_of_a_result_repeats_it():
     assert options.parse([]).command == "python -m benchmarks.run"
     assert options.parse([]).result == "ladder"
     assert options.parse(["--model", "gpt2-124m", "--reference"]).result == "reference-gpt2-124m"
+    unusual = ["--device", "cpu", "--dtype", "bfloat16"]
+    assert options.parse(unusual).result == "ladder-storyteller-bfloat16"  # the usual one's stays
+    assert (
+        options.parse([*unusual, "--model", "gpt2-124m", "--batch", "1"]).result == "batch-gpt2-124m-bfloat16"
+    )
+    assert options.parse(["--device", "cpu", "--dtype", "float32"]).result == "ladder"
+
+
+def test_a_project_result_is_drawn_where_the_articles_look_and_any_other_beside_itself(tmp_path):
+    assert command.into_of(command.RESULTS / "nvidia-h100-80gb-hbm3") is None
+    assert command.into_of(tmp_path) == tmp_path
+
+
+def test_arithmetic_is_no_slower_in_16_bits_than_who_widens_them(monkeypatch):
+    asked, product = [], torch.mm
+
+    def spied(a, b):
+        asked.append(a.dtype)
+        return product(a[:8], b)
+
+    monkeypatch.setattr(torch, "mm", spied)
+    assert machine.matmul_rate("cpu", "bfloat16") > 0
+    assert set(asked) == {torch.bfloat16, torch.float32}
 
 
 def test_the_reference_workload_is_the_fields_and_scales_down():

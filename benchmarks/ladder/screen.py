@@ -51,7 +51,7 @@ def show_ladder(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
     alone = ("prefill_tokens_per_s", "decode_tokens_per_s", "bound_share", "ttft_ms", "itl_p50_ms")
     table(
         f"One request: {w['prompt_tokens']} tokens in, {w['new_tokens']} out, {w['model']} in {w['dtype']}",
-        ["", "prefill tok/s", "decode tok/s", "x before", "% of bound", "TTFT ms", "ITL P50 ms"],
+        ["", "prefill tok/s", "decode tok/s", "x before", "% bound", "TTFT ms", "ITL P50 ms"],
         [line(row, alone, "decode_tokens_per_s") for row in rows],
     )
     many = ("crowd_tokens_per_s", "crowd_ttft_p50_ms", "crowd_itl_p99_ms")
@@ -62,9 +62,10 @@ def show_ladder(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
          for row in rows],
     )  # fmt: skip
     show(
-        "x before: against the stage before it; = is within 5 % of it. % of bound: of the "
+        "x before: against the stage before it; = is within 5 % of it. % bound: of the "
         f"{number(values['decode_bound_tokens_per_s']['value'])} tokens/s that reading allows "
-        f"({number(values['read_bandwidth']['value'])} GB/s). Peak and load: of a whole process."
+        f"({number(values['read_bandwidth']['value'])} GB/s). Peak and load: of "
+        + ("tensors, in one process for all." if w["device"].startswith("cuda") else "a whole process.")
     )
 
 
