@@ -11,13 +11,22 @@ from common.errors import UserError
 from .config import ModelConfig
 from .gemma3 import Gemma3
 from .gpt2 import GPT2
-from .layers import LayerInfo, Linear, Target
+from .layers import LayerInfo, Linear, Target, computes_in
 from .llama import Llama
 from .qwen3 import Qwen3
 
 MODELS: dict[str, Any] = {"gpt2": GPT2, "llama": Llama, "qwen3": Qwen3, "gemma3_text": Gemma3}
 
-__all__ = ["MODELS", "LayerInfo", "Linear", "ModelConfig", "Target", "new_model", "read_config"]
+__all__ = [
+    "MODELS",
+    "LayerInfo",
+    "Linear",
+    "ModelConfig",
+    "Target",
+    "computes_in",
+    "new_model",
+    "read_config",
+]
 
 
 def read_config(raw: dict[str, Any]) -> ModelConfig:

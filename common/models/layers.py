@@ -154,6 +154,11 @@ def multiplies(dtype: torch.dtype) -> bool:
     return name is None or bool(getattr(torch.ops.mkldnn, name)())
 
 
+def computes_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The type in which a device multiplies numbers of this one: float32 where a processor has no products of 16 bits."""
+    return dtype if device.type != "cpu" or multiplies(dtype) else torch.float32
+
+
 def widened(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`linear` in 16 bits on a processor that multiplies 32: the weight is widened piece by piece, and y rounded once.
 

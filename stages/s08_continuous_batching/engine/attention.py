@@ -84,16 +84,16 @@ class RaggedAttention:
         self, layer: LayerInfo, q: Tensor, rows: slice, length: int, share: int, positions: Tensor
     ) -> Tensor:
         """q [R, n, Hq, D], n tokens of each of R rows of the cache, positions [R, n] -> [R, n, Hq, D]."""
-        n = q.shape[1]
+        n, dtype = q.shape[1], q.dtype
         k, v = (kept[layer.index][rows, :, :length] for kept in (self.cache.k, self.cache.v))
         # Query heads that share keys stand where more tokens of one head would: [R, Hkv, G * n, D], and no key is copied.
-        q = q.unflatten(2, (layer.num_kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        q = q.unflatten(2, (layer.num_kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3).to(k.dtype)
         if (share, layer.window) not in self.masks:
             mask = self.mask(layer.window, positions, length, q.dtype)
             self.masks[share, layer.window] = mask.repeat(1, q.shape[2] // n, 1)[:, None]
         mask = self.masks[share, layer.window].expand(-1, layer.num_kv_heads, -1, -1)
         out = F.scaled_dot_product_attention(q, k, v, mask, scale=layer.scale)
-        return out.unflatten(2, (-1, n)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+        return out.to(dtype).unflatten(2, (-1, n)).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
     @staticmethod
     def mask(window: int | None, positions: Tensor, length: int, dtype: torch.dtype) -> Tensor:

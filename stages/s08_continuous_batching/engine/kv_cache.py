@@ -34,8 +34,9 @@ class KVCache:
     def write(self, layer: int, places: tuple[Tensor, Tensor], k: Tensor, v: Tensor) -> None:
         """k, v [N, Hkv, D] to N places."""
         rows, positions = places
-        self.k[layer][rows, :, positions] = k
-        self.v[layer][rows, :, positions] = v
+        kept = self.k[layer].dtype
+        self.k[layer][rows, :, positions] = k.to(kept)
+        self.v[layer][rows, :, positions] = v.to(kept)
 
     @property
     def nbytes(self) -> int:

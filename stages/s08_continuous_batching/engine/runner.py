@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.models import computes_in
+
 from .attention import RaggedAttention
 from .batch import Batch, Inputs
 from .kv_cache import KVCache
@@ -21,7 +23,9 @@ class ModelRunner:
     def __init__(self, model: Any, rows: int, capacity: int, slot: Callable[[Request, int], int]):
         weight = model.embed.weight
         self.model, self.device, self.dtype, self.slot = model, weight.device, weight.dtype, slot
-        self.cache = KVCache(model.layers_info, rows, capacity, self.device, self.dtype)
+        # K and V are read at every step: a processor that must widen them does so once, as they are written.
+        kept = computes_in(self.dtype, self.device)
+        self.cache = KVCache(model.layers_info, rows, capacity, self.device, kept)
         self.attend = RaggedAttention(self.cache)
         self.plans = [self.attend]
         self.num_computed = 0  # tokens that went through the model
