@@ -69,3 +69,10 @@ def test_linear_has_a_gradient():
     weight.requires_grad_()
     layers.linear(x, weight, bias).sum().backward()
     assert weight.grad is not None
+
+
+def test_a_torch_without_onednn_has_no_products_of_16_bits(monkeypatch):
+    layers.multiplies.cache_clear()
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not layers.multiplies(torch.bfloat16) and layers.multiplies(torch.float32)
+    layers.multiplies.cache_clear()

@@ -151,7 +151,9 @@ def multiplies(dtype: torch.dtype) -> bool:
     name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}.get(
         dtype
     )
-    return name is None or bool(getattr(torch.ops.mkldnn, name)())
+    if name is None:
+        return True
+    return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, name)())
 
 
 def computes_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
