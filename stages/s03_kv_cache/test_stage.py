@@ -159,7 +159,7 @@ def test_logits_after_rolling_back_equal_a_fresh_run(model, kept):
 def test_what_is_not_there_cannot_be_kept(length):
     cache = engine.KVCache([LayerInfo(0, 1.0, None, 2, 1, 4)], 8, CPU, torch.float32)
     cache.extend(5)
-    with pytest.raises(UserError, match=rf"cannot cut to {length} tokens: the KV cache holds 5"):
+    with pytest.raises(UserError, match=rf"cannot truncate to {length} tokens: the KV cache holds 5"):
         cache.truncate_to(length)
     assert cache.length == 5
 

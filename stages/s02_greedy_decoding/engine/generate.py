@@ -1,6 +1,6 @@
 """The token loop: run the model over the text, take the likeliest next token, append it, repeat.
 
-Knows nothing of terminals or requests. Whoever iterates has each token as soon as it is chosen, and ends the loop by
+It knows nothing about terminals or requests. The caller gets each token as soon as it is chosen, and ends the loop by
 not asking for another.
 """
 
@@ -26,9 +26,9 @@ class Token:
     """The outcome of one step."""
 
     id: int
-    text: str  # may be empty: half a character, or what could yet become a stop string
+    text: str  # may be empty: half a character, or the possible beginning of a stop string
     logits: Tensor  # [vocab_size], what the token was chosen from
-    finish_reason: str | None = None  # on the last one: "stop" (end token, stop string) or "length"
+    finish_reason: str | None = None  # on the last token: "stop" (end token, stop string) or "length"
 
 
 def generate(
@@ -44,13 +44,13 @@ def generate(
 
     Args:
         tokens: the prompt, at least one token.
-        max_new_tokens: how many tokens to add at most; with the prompt they must fit the model's window.
-        eos_ids: tokens that end the text. The one that does is yielded, without text.
-        stop: strings that end the text; neither they nor what follows is ever in a `text`.
+        max_new_tokens: maximum number of tokens to add; with the prompt they must fit into the model's window.
+        eos_ids: tokens that end the text. The one that does is yielded with empty text.
+        stop: strings that end the text; they and what follows never appear in a `text`.
         tokenizer: turns tokens into `text`; needed for `stop`.
 
     Returns:
-        an iterator over the new tokens, the last of which carries the finish reason.
+        an iterator over the new tokens; the last one carries the finish reason.
 
     Raises:
         UserError: an empty prompt or unknown tokens, nothing to add, a window too small, stop strings without a tokenizer.
@@ -62,7 +62,7 @@ def generate(
 
 
 def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:
-    """Raises UserError, with the numbers, for what cannot be generated."""
+    """Raises UserError, with the numbers, if the request cannot be served."""
     if not tokens:
         raise UserError("the prompt is empty: give at least one token")
     if unknown := [token for token in tokens if not 0 <= token < config.vocab_size]:
@@ -99,7 +99,7 @@ def loop(
 
 
 def forward(model: Any, tokens: list[int]) -> Tensor:
-    """The whole text through the model -> logits [vocab_size] of the token that follows it."""
+    """Runs the whole text through the model. Returns the logits [vocab_size] of the token that follows it."""
     device = model.embed.weight.device
     positions = torch.arange(len(tokens), device=device)
     hidden = model(torch.tensor(tokens, device=device), positions, CausalAttention())

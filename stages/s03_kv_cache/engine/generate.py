@@ -1,6 +1,6 @@
 """The token loop: run the model over the new tokens, take the likeliest next one, repeat.
 
-Knows nothing of terminals or requests. Whoever iterates has each token as soon as it is chosen, and ends the loop by
+It knows nothing about terminals or requests. The caller gets each token as soon as it is chosen, and ends the loop by
 not asking for another.
 """
 
@@ -27,9 +27,9 @@ class Token:
     """The outcome of one step."""
 
     id: int
-    text: str  # may be empty: half a character, or what could yet become a stop string
+    text: str  # may be empty: half a character, or the possible beginning of a stop string
     logits: Tensor  # [vocab_size], what the token was chosen from
-    finish_reason: str | None = None  # on the last one: "stop" (end token, stop string) or "length"
+    finish_reason: str | None = None  # on the last token: "stop" (end token, stop string) or "length"
 
 
 def generate(
@@ -45,13 +45,13 @@ def generate(
 
     Args:
         tokens: the prompt, at least one token.
-        max_new_tokens: how many tokens to add at most; with the prompt they must fit the model's window.
-        eos_ids: tokens that end the text. The one that does is yielded, without text.
-        stop: strings that end the text; neither they nor what follows is ever in a `text`.
+        max_new_tokens: maximum number of tokens to add; with the prompt they must fit into the model's window.
+        eos_ids: tokens that end the text. The one that does is yielded with empty text.
+        stop: strings that end the text; they and what follows never appear in a `text`.
         tokenizer: turns tokens into `text`; needed for `stop`.
 
     Returns:
-        an iterator over the new tokens, the last of which carries the finish reason.
+        an iterator over the new tokens; the last one carries the finish reason.
 
     Raises:
         UserError: an empty prompt or unknown tokens, nothing to add, a window too small, stop strings without a tokenizer.
@@ -63,7 +63,7 @@ def generate(
 
 
 def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:
-    """Raises UserError, with the numbers, for what cannot be generated."""
+    """Raises UserError, with the numbers, if the request cannot be served."""
     if not tokens:
         raise UserError("the prompt is empty: give at least one token")
     if unknown := [token for token in tokens if not 0 <= token < config.vocab_size]:
@@ -89,7 +89,7 @@ def loop(
     for left in reversed(range(max_new_tokens)):
         logits = forward(model, tokens, attend)
         token = int(logits.argmax())
-        tokens = [token]  # all that the cache has not seen
+        tokens = [token]  # the only one that the cache does not hold yet
         if token in eos_ids:
             yield Token(token, text.flush(), logits, "stop")
             return
@@ -103,7 +103,7 @@ def loop(
 
 
 def forward(model: Any, tokens: list[int], attend: CachedAttention) -> Tensor:
-    """The tokens that the cache has not seen through the model -> logits [vocab_size] of the one that follows."""
+    """Runs the tokens that the cache does not hold yet. Returns the logits [vocab_size] of the one that follows."""
     device = model.embed.weight.device
     start = attend.plan(len(tokens))
     positions = torch.arange(start, start + len(tokens), device=device)

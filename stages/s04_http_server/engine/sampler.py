@@ -1,4 +1,4 @@
-"""What a request asks of its tokens: how many, and what ends them."""
+"""What a request may ask for: how many tokens, and what ends them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from common.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    max_tokens: int | None = 16  # None: to the end of the window
+    max_tokens: int | None = 16  # None: up to the end of the window
     stop: tuple[str, ...] = ()  # strings that end the text and are not part of it
-    ignore_eos: bool = False  # go on after the model's end token: for benchmarks
+    ignore_eos: bool = False  # continue after the model's end token: for benchmarks
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:

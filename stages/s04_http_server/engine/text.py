@@ -1,4 +1,4 @@
-"""Tokens to text while they come, up to the first stop string."""
+"""Turns tokens into text as they arrive, up to the first stop string."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common.tokenizer import Tokenizer
 
 
 class TextStream:
-    """Text leaves as soon as it is certain: half a character, or what may begin a stop string, is held back."""
+    """Releases text once it is certain. Half a character is held back, and so is what may begin a stop string."""
 
     def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str] = (), prompt: Sequence[int] = ()):
         self.decoder = tokenizer.stream(after=prompt) if tokenizer else None
@@ -17,12 +17,12 @@ class TextStream:
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """The text that has become certain. Once a stop string is complete: what stood before it, and `stopped`."""
+        """Returns the text that is now certain. A complete stop string sets `stopped`: only the text before it is returned."""
         self.held += self.decoder.push(token) if self.decoder else ""
         return self.release()
 
     def flush(self) -> str:
-        """What was held back, at the end of the text."""
+        """Returns the text that is still held back, at the end."""
         if self.decoder and not self.stopped:
             self.held += self.decoder.flush()
         rest = self.release()
@@ -33,7 +33,8 @@ class TextStream:
         found = [(at + len(s), at) for s in self.stop if (at := self.held.find(s)) >= 0]
         if found:
             self.stopped = True
-            start = min(found)[1]  # of the one that ends first, wherever the tokens are cut
+            # The stop string that ends first, however the text was divided into tokens.
+            start = min(found)[1]
             ready, self.held = self.held[:start], ""
             return ready
         end = len(self.held) - max((overlap(self.held, s) for s in self.stop), default=0)
