@@ -87,7 +87,7 @@ ifneq ($(VENV),none)
 	@test -f "$(STAMP)" || { \
 	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.14); do \
 		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-			exec "$$python" common/tutorial/install.py "$(VENV)" "$(STAMP)" "$(TORCH_INDEX)"; \
+			exec "$$python" common/tutorial/learner/install.py "$(VENV)" "$(STAMP)" "$(TORCH_INDEX)"; \
 		fi; \
 	done; \
 	echo "error: $(or $(PYTHON),python3) is missing or older than Python 3.11;" \

@@ -4,7 +4,7 @@
 
 Written in Hugging Face's layout, so that our loader and the peers read the same numbers, into a cache folder outside
 the repository, once. Such a model writes nonsense, but always the same nonsense, so greedy outputs can be compared.
-Which shapes there are, `common.shapes` says; how weights are drawn, `common.loader.build_model`.
+Which shapes there are, `common.bench.shapes` says; how weights are drawn, `common.loader.build_model`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.cli import choice, choose, run, stage_parser
-from common.console import note
+from common.bench.shapes import PUBLISHED
 from common.errors import UserError
 from common.loader import CHECKPOINTS, DTYPES, build_model, find_checkpoint, save_model
 from common.models import read_config
-from common.shapes import PUBLISHED
+from common.terminal.command_line import choice, choose, run, stage_parser
+from common.terminal.console import note
 
 __all__ = ["cache_folder", "checkpoint", "main", "whole", "write_random"]
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from common.cli import add_model_flags, add_seed, number, run, stage_parser
-from common.console import heading, note, write
-from common.measure import Result, decode_bytes, now, read_bandwidth
+from common.bench.measure import Result, decode_bytes, now, read_bandwidth
+from common.terminal.command_line import add_model_flags, add_seed, number, run, stage_parser
+from common.terminal.console import heading, note, write
 
 from .profiling.drive import Crowd, Loaded, check, load, prompts_of, start
 from .profiling.kernels import read_trace

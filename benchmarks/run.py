@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checkpoints import checkpoint
-from common.cli import run
-from common.console import heading, note, warn, write
+from common.bench.machine import machine_folder
+from common.bench.results import RESULTS
 from common.errors import UserError
 from common.loader import resolve_device, resolve_dtype
-from common.machine import machine_folder
-from common.results import RESULTS
+from common.terminal.command_line import run
+from common.terminal.console import heading, note, warn, write
 
 from .ladder import contest, screen
 from .ladder.contest import Contestant

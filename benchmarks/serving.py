@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.cli import run
-from common.console import heading, note, progress, table, write
+from common.bench.measure import Result
+from common.bench.shapes import PUBLISHED
 from common.errors import UserError
 from common.loader import SHIPPED, find_checkpoint, load_config, load_model
-from common.measure import Result, peak_memory
-from common.shapes import PUBLISHED
+from common.memory import peak_memory
+from common.terminal.command_line import run
+from common.terminal.console import heading, note, progress, table, write
 from common.tokenizer import Tokenizer
 
 from .load import report

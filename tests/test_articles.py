@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.tutorial import ROOT, drawing, figures, readme
-from common.tutorial.articles import check, documents, fill, prose, read, skeleton, source
-from common.tutorial.articles.command import chosen
-from common.tutorial.articles.options import pick
-from common.tutorial.articles.render import find_article, readable
+from common.tutorial import ROOT
+from common.tutorial.texts import drawing, figures, readme
+from common.tutorial.texts.articles import check, documents, fill, prose, read, skeleton, source
+from common.tutorial.texts.articles.command import chosen
+from common.tutorial.texts.articles.options import pick
+from common.tutorial.texts.articles.render import find_article, readable
 
 ENGINE_1 = '''"""One."""
 
@@ -170,7 +171,7 @@ def test_unknown_symbol_file_stage_and_option_are_named(project: Path) -> None:
 
 
 def test_every_definition_of_this_project_can_be_quoted() -> None:
-    path = ROOT / "common" / "tutorial" / "articles" / "source.py"
+    path = ROOT / "common" / "tutorial" / "texts" / "articles" / "source.py"
     assert source.quote(path, ["_render"])[0].startswith("def _render")
     assert source.quote(path) == path.read_text().rstrip("\n").split("\n")
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.tutorial import diff
-from common.tutorial.align import align
 from common.tutorial.chain import find_stage, stages
-from common.tutorial.highlight import changed_words, coloured_lines, pieces
-from common.tutorial.lesson import between, segments
-from common.tutorial.locks import diff_lock
-from common.tutorial.source import hunks
-from common.tutorial.trycheck import main as try_main
+from common.tutorial.chain.locks import diff_lock
+from common.tutorial.chain.source import hunks
+from common.tutorial.learner import diff
+from common.tutorial.learner.align import align
+from common.tutorial.learner.lesson import between, segments
+from common.tutorial.learner.trycheck import main as try_main
+from common.tutorial.texts.highlight import changed_words, coloured_lines, pieces
 from tests.throwaway import Throwaway, build, write
 
 
@@ -61,7 +61,7 @@ def test_unchanged_functions_are_one_line_and_changed_ones_are_whole(
 def test_wide_terminal_shows_both_sides_and_a_narrow_one_signs(
     chain: Throwaway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from common import console
+    from common.terminal import console
 
     monkeypatch.setattr(diff.console, "width", 180)
     line = next(line for line in shown(chain, capsys, "04").splitlines() if "count` may be 0" in line)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.tutorial import check, history, newstage, predict, trycheck
-from common.tutorial.attempt import assemble
-from common.tutorial.chain import find_stage, stages
-from common.tutorial.outcomes import run_tests
+from common.tutorial.chain import find_stage, history, newstage, stages
+from common.tutorial.learner import check, predict, trycheck
+from common.tutorial.learner.attempt import assemble
+from common.tutorial.learner.outcomes import run_tests
 from tests.throwaway import Throwaway, build, git
 
 

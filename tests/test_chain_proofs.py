@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.tutorial.chain import ROOT, stages
-from common.tutorial.outcomes import run_tests
-from common.tutorial.proofs import not_collected, not_failing
+from common.tutorial.chain.proofs import not_collected, not_failing
+from common.tutorial.learner.outcomes import run_tests
 from tests.throwaway import Throwaway, build, write
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.tutorial.chain import stages
-from common.tutorial.locks import current_locks, moved, read_locks
-from common.tutorial.merge import Labels, merge_stage
-from common.tutorial.propagate import main
+from common.tutorial.chain.locks import current_locks, moved, read_locks
+from common.tutorial.chain.merge import Labels, merge_stage
+from common.tutorial.chain.propagate import main
 from tests.throwaway import Throwaway, build, git
 
 

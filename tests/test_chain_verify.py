@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from common.tutorial.chain import stages
-from common.tutorial.locks import main as relock_main
-from common.tutorial.verify import locks_since, main
+from common.tutorial.chain.locks import main as relock_main
+from common.tutorial.chain.verify import locks_since, main
 from tests.throwaway import Throwaway, build, write
 
 

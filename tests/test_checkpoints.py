@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.checkpoints import dialogues, evaluate, scores, text
-from common.checkpoints.batched import BatchAttend, generate, run
-from common.checkpoints.optimise import Phase, new_model, next_token_loss, optimise
-from common.checkpoints.phrases import SUBJECTS
-from common.checkpoints.shapes import ASSISTANT, CONTEXT, END, END_OF_TEXT, RECIPES, SPECIAL, tiny
-from common.checkpoints.train import main as train
+from common.checkpoints.training import dialogues, evaluate, scores, text
+from common.checkpoints.training.batched import BatchAttend, generate, run
+from common.checkpoints.training.optimise import Phase, new_model, next_token_loss, optimise
+from common.checkpoints.training.phrases import SUBJECTS
+from common.checkpoints.training.shapes import ASSISTANT, CONTEXT, END, END_OF_TEXT, RECIPES, SPECIAL, tiny
+from common.checkpoints.training.train import main as train
 from common.errors import UserError
 from common.loader import CHECKPOINTS, SHIPPED, load_model, save_model
 from common.tokenizer import Tokenizer

@@ -1,4 +1,4 @@
-"""Promises of `common.cli`: one line for bad input, the right exit status, quiet interruptions."""
+"""Promises of `common.terminal.command_line`: one line for bad input, the right exit status, quiet interruptions."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import sys
 
 import pytest
 
-from common import cli
 from common.errors import UserError
+from common.terminal import command_line
 
 
-def parser() -> cli.Parser:
-    made = cli.stage_parser("python -m stages.demo", "A demo.", ["--prompt 'Hello'", "--max-tokens 5"])
-    cli.add_model_flags(made)
-    cli.add_prompt(made)
-    cli.add_max_tokens(made)
-    cli.add_seed(made)
-    cli.add_stop(made)
-    made.add_argument("--mode", type=cli.choice("greedy", "sample"), default="greedy")
-    made.add_argument("--temperature", type=cli.number(float, 0, 2), default=0.0)
+def parser() -> command_line.Parser:
+    made = command_line.stage_parser(
+        "python -m stages.demo", "A demo.", ["--prompt 'Hello'", "--max-tokens 5"]
+    )
+    command_line.add_model_flags(made)
+    command_line.add_prompt(made)
+    command_line.add_max_tokens(made)
+    command_line.add_seed(made)
+    command_line.add_stop(made)
+    made.add_argument("--mode", type=command_line.choice("greedy", "sample"), default="greedy")
+    made.add_argument("--temperature", type=command_line.number(float, 0, 2), default=0.0)
     return made
 
 
@@ -29,9 +31,9 @@ def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that `arguments` are answered with."""
 
     def main(argv):
-        cli.read_prompt(parser().parse_args(argv))
+        command_line.read_prompt(parser().parse_args(argv))
 
-    assert cli.run(main, arguments) == 2
+    assert command_line.run(main, arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -40,7 +42,7 @@ def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_help_shows_flags_defaults_and_examples(capsys):
-    assert cli.run(lambda argv: parser().parse_args(argv), ["--help"]) == 0
+    assert command_line.run(lambda argv: parser().parse_args(argv), ["--help"]) == 0
     out = capsys.readouterr().out
     assert "--max-tokens" in out
     assert "(storyteller)" not in out.split("model:")[0]
@@ -75,7 +77,7 @@ def test_user_error_becomes_one_line_and_status_two(capsys):
     def main(argv):
         raise UserError("--model 'x':\n not known")
 
-    assert cli.run(main) == 2
+    assert command_line.run(main) == 2
     assert capsys.readouterr().err == "error: --model 'x': not known\n"
 
 
@@ -84,7 +86,7 @@ def test_a_programming_error_keeps_its_traceback():
         raise ValueError("a bug, not the user's")
 
     with pytest.raises(ValueError, match="a bug"):
-        cli.run(main)
+        command_line.run(main)
 
 
 def test_hub_errors_become_one_line(capsys):
@@ -93,7 +95,7 @@ def test_hub_errors_become_one_line(capsys):
     def main(argv):
         raise errors.OfflineModeIsEnabled("Cannot reach the hub:\noffline mode is enabled.")
 
-    assert cli.run(main) == 2
+    assert command_line.run(main) == 2
     assert (
         capsys.readouterr().err
         == "error: the hub cannot be used: Cannot reach the hub: offline mode is enabled.\n"
@@ -104,16 +106,16 @@ def test_interrupt_ends_quietly_with_130(capsys):
     def main(argv):
         raise KeyboardInterrupt
 
-    assert cli.run(main) == 130
+    assert command_line.run(main) == 130
     assert capsys.readouterr().err == "\n"
 
 
 @pytest.mark.parametrize("write", ["print('x' * 100)", "console.write('x' * 100)"])
 def test_a_reader_that_leaves_is_no_error(write):
     program = (
-        "import sys; from common import cli; from common.console import *\n"
+        "import sys; from common.terminal import command_line; from common.terminal.console import *\n"
         f"def main(argv):\n    while True: {write}\n"
-        "sys.exit(cli.run(main))"
+        "sys.exit(command_line.run(main))"
     ).replace("console.write", "write")
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -128,9 +130,9 @@ def test_a_reader_that_leaves_is_no_error(write):
 
 def test_a_reader_that_left_before_the_last_flush_is_no_error():
     program = (
-        "import sys; from common import cli\n"
+        "import sys; from common.terminal import command_line\n"
         "def main(argv):\n    sys.stdin.read(); print('short')\n"
-        "sys.exit(cli.run(main))"
+        "sys.exit(command_line.run(main))"
     )
     pipe = subprocess.PIPE
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -147,18 +149,21 @@ def test_a_reader_that_left_before_the_last_flush_is_no_error():
 
 
 def test_status_of_main_is_kept():
-    assert cli.run(lambda argv: 3) == 3
-    assert cli.run(lambda argv: None) == 0
+    assert command_line.run(lambda argv: 3) == 3
+    assert command_line.run(lambda argv: None) == 0
 
 
 def test_prompt_comes_from_flag_file_or_stdin(tmp_path, monkeypatch):
     path = tmp_path / "a prompt.txt"
     path.write_bytes("Es war einmal …\r\n two\n\n".encode())
-    assert cli.read_prompt(parser().parse_args([])) == "Once upon a time"
-    assert cli.read_prompt(parser().parse_args(["--prompt", " \"q\" 'x'"])) == " \"q\" 'x'"
-    assert cli.read_prompt(parser().parse_args(["--prompt-file", str(path)])) == "Es war einmal …\n two\n"
+    assert command_line.read_prompt(parser().parse_args([])) == "Once upon a time"
+    assert command_line.read_prompt(parser().parse_args(["--prompt", " \"q\" 'x'"])) == " \"q\" 'x'"
+    assert (
+        command_line.read_prompt(parser().parse_args(["--prompt-file", str(path)]))
+        == "Es war einmal …\n two\n"
+    )
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
-    assert cli.read_prompt(parser().parse_args(["--prompt-file", "-"])) == "from a pipe"
+    assert command_line.read_prompt(parser().parse_args(["--prompt-file", "-"])) == "from a pipe"
 
 
 def test_a_prompt_file_that_is_not_text_is_refused(tmp_path, capsys):
@@ -168,8 +173,8 @@ def test_a_prompt_file_that_is_not_text_is_refused(tmp_path, capsys):
 
 
 def test_choose_names_field_value_options_and_the_likely_one():
-    assert cli.choose("model", "b", ["a", "b"]) == "b"
+    assert command_line.choose("model", "b", ["a", "b"]) == "b"
     with pytest.raises(
         UserError, match=r"^model: 'storyteler' is not one of storyteller, other; did you mean"
     ):
-        cli.choose("model", "storyteler", ["storyteller", "other"])
+        command_line.choose("model", "storyteler", ["storyteller", "other"])

@@ -15,7 +15,7 @@ import pytest
 from common.errors import UserError
 from common.tutorial.__main__ import COMMANDS, SWITCHES, VALUES, flags_from_make, main
 from common.tutorial.chain import ROOT, find_stage, neighbour, parse_number, stages
-from common.tutorial.testing import pytest_arguments
+from common.tutorial.learner.testing import pytest_arguments
 
 FROM_MAKE = ("MAKE", "VENV", "PYTHON", "TORCH_INDEX")  # `make test VENV=none` hands these to its tests
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
@@ -156,8 +156,8 @@ def test_every_make_target_calls_a_command_there_is():
 
 def test_a_stages_tests_are_its_own_and_the_contract_suite_on_it(tmp_path, monkeypatch):
     root = write_chain(tmp_path, (4, "x", "s04_x"))
-    monkeypatch.setattr("common.tutorial.testing.ROOT", root)
-    monkeypatch.setattr("common.tutorial.testing.find_stage", lambda which: find_stage(which, root))
+    monkeypatch.setattr("common.tutorial.learner.testing.ROOT", root)
+    monkeypatch.setattr("common.tutorial.learner.testing.find_stage", lambda which: find_stage(which, root))
     assert pytest_arguments("4") == ["stages/s04_x"]
     (root / "tests" / "contract").mkdir(parents=True)
     assert pytest_arguments("4") == ["stages/s04_x", "tests/contract", "--stage", "04"]

@@ -1,4 +1,4 @@
-"""Promises of `common.console`: plain without a terminal, safe with a model's output, readable at 80 columns."""
+"""Promises of `common.terminal.console`: plain without a terminal, safe with a model's output, readable at 80 columns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import console as ui
+from common.terminal import console as ui
 
 SAMPLE = """
-from common.console import *
+from common.terminal.console import *
 heading("A heading")
 facts({"model": "storyteller", "parameters": 12345678, "versions": {"python": "3.11", "torch": "2"}})
 table("Times", ["tokens", "ms"], [[64, 1.5], [128, 3.25]])

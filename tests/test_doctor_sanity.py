@@ -13,8 +13,8 @@ from common.errors import UserError
 from common.loader import build_model
 from common.models import read_config
 from common.models.layers import LayerInfo
-from common.tutorial import doctor, sanity
 from common.tutorial.chain import ROOT
+from common.tutorial.learner import doctor, sanity
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -88,7 +88,7 @@ def test_a_kernel_is_run_and_its_values_are_right():
 def test_a_kernel_with_wrong_values_fails(error):
     pytest.importorskip("triton")
     code = (
-        "import sys; from common.tutorial import kernel_check as k; "
+        "import sys; from common.tutorial.learner import kernel_check as k; "
         f"k.largest_error = lambda device: float('{error}'); sys.exit(k.main())"
     )
     environment = {**os.environ, "TRITON_INTERPRET": "1"}

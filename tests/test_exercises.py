@@ -8,8 +8,8 @@ import pytest
 
 from common.errors import UserError
 from common.tutorial.chain import ROOT
-from common.tutorial.exercises import exercise_path, load_exercise
-from common.tutorial.outcomes import Outcome, run_tests
+from common.tutorial.learner.exercises import exercise_path, load_exercise
+from common.tutorial.learner.outcomes import Outcome, run_tests
 
 TESTS = sorted(ROOT.glob("stages/s*/exercises/test_ex*.py"))
 

@@ -30,12 +30,13 @@ from benchmarks.ladder.study import Study, make_study
 from benchmarks.ladder.task import Job, Room, Setup, draw_prompts
 from benchmarks.ladder.worker import Bench
 from benchmarks.sides import Served
-from common.cli import run
+from common.bench.results import load_result
 from common.equality import Tally
 from common.errors import UserError
 from common.loader import CHECKPOINTS
-from common.results import load_result
-from common.tutorial import ROOT, ladder, readme
+from common.terminal.command_line import run
+from common.tutorial import ROOT
+from common.tutorial.texts import ladder, readme
 
 DRAFT = CHECKPOINTS / "storyteller-draft"
 PROMPTS = draw_prompts([6, 6, 6], 4096, [0], 1)

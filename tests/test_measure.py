@@ -1,4 +1,4 @@
-"""Promises of `common.measure`: fair turns, true statistics, bytes that match their formulas, results that hold."""
+"""Promises of `common.bench.measure`: fair turns, true statistics, bytes that match their formulas, results that hold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from common import bandwidth, measure
-from common import machine as machine_module
+from common.bench import bandwidth, measure
+from common.bench import machine as machine_module
 from common.errors import UserError
 from common.models.layers import Embedding
 
@@ -159,18 +159,9 @@ def test_without_a_gpu_the_folder_is_cpu(monkeypatch):
     assert measure.machine_folder() == "cpu"
 
 
-def test_peak_memory_counts_bytes_and_never_falls():
-    before = measure.peak_memory("cpu")
-    block = bytearray(300 * 2**20)
-    block[:: 2**12] = b"x" * len(block[:: 2**12])
-    assert before > 2**24
-    assert measure.peak_memory("cpu") >= before
-    assert measure.peak_memory("cpu") >= 300 * 2**20
-
-
 def test_commit_says_when_the_code_differs_from_it(monkeypatch):
     monkeypatch.delenv("VITRINE_COMMIT", raising=False)
-    said = {"rev-parse": "abc123", "status": " M common/cli.py"}
+    said = {"rev-parse": "abc123", "status": " M common/terminal/command_line.py"}
     monkeypatch.setattr(machine_module, "_output", lambda *command: said[command[3]])
     assert measure.commit() == "abc123-dirty"
     said["status"] = ""
@@ -199,8 +190,8 @@ def test_outside_git_the_environment_may_name_the_commit(monkeypatch, told, comm
 
 @pytest.fixture
 def result(monkeypatch) -> measure.Result:
-    monkeypatch.setattr("common.results.code_hash", lambda folder: "0" * 64)
-    monkeypatch.setattr("common.results._stage_folder", lambda stage: stage)
+    monkeypatch.setattr("common.bench.results.code_hash", lambda folder: "0" * 64)
+    monkeypatch.setattr("common.bench.results._stage_folder", lambda stage: stage)
     made = measure.Result(
         "s03", 3, "make bench-03", {"model": "storyteller", "lengths": [64, 128]}, 0, "64 tokens equal", "cpu"
     )
@@ -229,7 +220,7 @@ def test_a_saved_result_reads_back_with_samples_and_percentiles(result, tmp_path
 
 
 def test_results_of_this_machine_go_to_its_folder(result, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.results.RESULTS", tmp_path)
+    monkeypatch.setattr("common.bench.results.RESULTS", tmp_path)
     assert result.save() == tmp_path / "cpu" / "s03.json"
     assert measure.r("s03", "cpu", "speedup_64") == 2.5
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.cli import run, stage_parser
 from common.errors import UserError
 from common.options import Options, add_options, option, parse, read_options
+from common.terminal.command_line import run, stage_parser
 
 
 @dataclass(frozen=True, slots=True)

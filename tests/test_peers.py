@@ -15,11 +15,11 @@ from benchmarks.peers import __main__ as command
 from benchmarks.peers.checking import Reference
 from benchmarks.peers.gguf_file import FILE, neighbours, rope_factors, write_gguf
 from benchmarks.peers.shared import require_servable
+from common.bench.shapes import PUBLISHED
 from common.equality import Tally
 from common.errors import UserError
 from common.loader import find_checkpoint, load_config, load_model, read_tensors
 from common.models.config import Rope
-from common.shapes import PUBLISHED
 
 DRAFT = find_checkpoint("storyteller-draft")
 TINY = {

@@ -1,4 +1,4 @@
-"""Promises of `common.plots`: the same bytes every time, readable names, a source under every figure."""
+"""Promises of `common.bench.plots`: the same bytes every time, readable names, a source under every figure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from common import plots
+from common.bench import plots
 from common.errors import UserError
 
 LENGTHS = [64, 128, 256, 512, 1024]
 DRAW = """
 import sys
-from common import plots
+from common.bench import plots
 figure, axes = plots.new_figure("A title", "tokens", "ms")
 plots.line(axes, [1, 2, 4], [1.0, 2.0, 4.0], "one")
 plots.name_lines(axes)

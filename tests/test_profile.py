@@ -14,9 +14,9 @@ from benchmarks.profile import main
 from benchmarks.profiling.drive import check, load, prompts_of, start
 from benchmarks.profiling.kernels import covered, self_times, short_name, summarise
 from benchmarks.profiling.report import Profile, rows_of, slug
-from common.cli import run
+from common.bench.measure import load_result
 from common.errors import UserError
-from common.measure import load_result
+from common.terminal.command_line import run
 
 NATIVE = (
     "void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<c10::BFloat16>, "

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.tutorial import figures, readme, record
-from common.tutorial.articles import commands, documents
 from common.tutorial.chain import ROOT, stages
+from common.tutorial.texts import figures, readme, record
+from common.tutorial.texts.articles import commands, documents
 from tests.throwaway import build
 
 README = ROOT / "README.md"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.tutorial import run
 from common.tutorial.chain import Stage, stages
-from common.tutorial.manifest import Headline
+from common.tutorial.chain.manifest import Headline
+from common.tutorial.learner import run
 
 MANIFEST = """
 number = {number}
@@ -86,7 +86,7 @@ def test_without_a_record_the_number_is_not_invented(chain, monkeypatch, capfd):
     def missing(expression):
         raise UserError("no such result")
 
-    monkeypatch.setattr("common.tutorial.claims.evaluate_number", missing)
+    monkeypatch.setattr("common.tutorial.chain.claims.evaluate_number", missing)
     run.show_headline(chain[1])
     assert capfd.readouterr().out == "speed: not recorded yet; make bench-02 measures it here\n"
 
@@ -104,7 +104,9 @@ def show(
         "before": "r('s02', 'cpu', 'old')",
         "after": "r('s02', 'cpu', 'new')",
     }
-    monkeypatch.setattr("common.tutorial.claims.evaluate_number", lambda e: 20.0 if "old" in e else 50.0)
+    monkeypatch.setattr(
+        "common.tutorial.chain.claims.evaluate_number", lambda e: 20.0 if "old" in e else 50.0
+    )
     object.__setattr__(chain[1].manifest, "headline", Headline(**{**head, **fields}))
     run.show_headline(chain[1])
     return capfd.readouterr().out

@@ -40,11 +40,11 @@ from benchmarks.load.record import Record, Status
 from benchmarks.load.reference import Reference, attend
 from benchmarks.load.workloads import NAMED, SERVING, fit, named
 from benchmarks.serving import main
-from common.cli import run
+from common.bench.measure import load_result, percentiles
 from common.errors import UserError
 from common.loader import load_model
-from common.measure import load_result, percentiles
 from common.models import LayerInfo
+from common.terminal.command_line import run
 from common.tokenizer import Tokenizer
 from common.tutorial import load_stage
 from stages.conftest import write_random

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common.tutorial import install
 from common.tutorial.chain import ROOT
+from common.tutorial.learner import install
 
 FROM_MAKE = ("MAKE", "VENV", "PYTHON", "TORCH_INDEX")  # `make test VENV=none` hands these to its tests
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
@@ -172,6 +172,6 @@ def test_ci_stops_where_nothing_can_be_set_up(checkout):
 
 
 def test_the_installer_needs_only_the_standard_library():
-    code = "import runpy, sys; sys.argv = ['x']; runpy.run_path('common/tutorial/install.py', run_name='imported')"
+    code = "import runpy, sys; sys.argv = ['x']; runpy.run_path('common/tutorial/learner/install.py', run_name='imported')"
     done = shell(sys.executable, "-S", "-c", code)
     assert done.returncode == 0, done.stderr

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from common.bench.shapes import PUBLISHED, published
 from common.errors import UserError
 from common.models import new_model
-from common.shapes import PUBLISHED, published
 
 PARAMETERS = {
     "gpt2-124m": 124_439_808,

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.tutorial import stages
-from common.tutorial.tracing import compare, drive, scenario, show
-from common.tutorial.tracing.ledger import Ledger
-from common.tutorial.tracing.places import Probe, reduce
-from common.tutorial.tracing.recorder import Part, Step
+from common.tutorial.learner.tracing import compare, drive, scenario, show
+from common.tutorial.learner.tracing.ledger import Ledger
+from common.tutorial.learner.tracing.places import Probe, reduce
+from common.tutorial.learner.tracing.recorder import Part, Step
 
 EXAMPLE = scenario.random_scenario()
 L, T, HKV, D = 2, 12, 2, 8
@@ -376,7 +376,7 @@ def test_two_traces_stand_side_by_side_within_the_width() -> None:
 
 @pytest.mark.parametrize("stage", stages(), ids=lambda stage: stage.nn)
 def test_committed_trace_is_what_the_stage_does(stage: Any) -> None:
-    from common.tutorial import trace
+    from common.tutorial.learner import trace
 
     committed = (stage.folder / "trace.txt").read_text(encoding="utf-8")
     assert trace.text(stage.number) == committed, (
@@ -389,14 +389,14 @@ def test_committed_trace_is_what_the_stage_does(stage: Any) -> None:
 
 @pytest.mark.parametrize("stage", stages(), ids=lambda stage: stage.nn)
 def test_stage_passes_its_own_trace_check(stage: Any) -> None:
-    from common.tutorial import trace
+    from common.tutorial.learner import trace
 
     own = importlib.import_module(f"{stage.package}.engine")
     assert trace.check_trace(stage.number, own, EXAMPLE) is None
 
 
 def test_crash_is_reported_with_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    from common.tutorial import trace
+    from common.tutorial.learner import trace
 
     monkeypatch.setattr(trace, "find_stage", lambda number: None)
     monkeypatch.setattr(trace, "engine_of", lambda stage: engine())
@@ -417,7 +417,7 @@ def test_engine_without_anything_to_drive_is_refused() -> None:
 def test_learners_engine_is_imported_afresh_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from common.tutorial import trace
+    from common.tutorial.learner import trace
 
     monkeypatch.setattr(trace, "check_trace", lambda number, engine: f"imported {engine.WORD}")
     (tmp_path / "engine").mkdir()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.results import code_hash
+from common.bench.results import code_hash
 from common.tutorial.chain import stages
-from common.tutorial.locks import current_locks, write_locks
-from common.tutorial.verify import verify
+from common.tutorial.chain.locks import current_locks, write_locks
+from common.tutorial.chain.verify import verify
 
 ATTENTION = '''"""Who looks at whom."""
 
@@ -228,7 +228,7 @@ def build(root: Path) -> Throwaway:
     return chain
 
 
-EXERCISE_TEST = """from common.tutorial.exercises import load_exercise
+EXERCISE_TEST = """from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 

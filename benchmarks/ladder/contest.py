@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from common.cli import choose
 from common.errors import UserError
 from common.loader import load_config
+from common.terminal.command_line import choose
 from common.tutorial.chain import find_stage, stages
 
 from .task import stage_key

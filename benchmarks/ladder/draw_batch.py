@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from common.plots import GREY, line, name_lines, new_figure, powers
-from common.tutorial.ladder import Row, rows_of
+from common.bench.plots import GREY, line, name_lines, new_figure, powers
+from common.tutorial.texts.ladder import Row, rows_of
 
 __all__ = ["latency", "throughput"]
 

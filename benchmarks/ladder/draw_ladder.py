@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from common.plots import COLORS, GREY, MARKERS, new_figure
-from common.tutorial.ladder import Row, number, rows_of
+from common.bench.plots import COLORS, GREY, MARKERS, new_figure
+from common.tutorial.texts.ladder import Row, number, rows_of
 
 __all__ = ["ladder"]
 

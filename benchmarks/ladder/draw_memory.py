@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from common.plots import line, name_lines, new_figure, powers
-from common.tutorial.ladder import rows_of
+from common.bench.plots import line, name_lines, new_figure, powers
+from common.tutorial.texts.ladder import rows_of
 
 from .screen import own
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from common.bench.machine import ROOT, gpu_folder
+from common.bench.plots import caption, save
+from common.bench.results import load_result
 from common.errors import UserError
-from common.machine import ROOT, gpu_folder
-from common.plots import caption, save
-from common.results import load_result
 
 from . import draw_batch, draw_ladder, draw_memory
 

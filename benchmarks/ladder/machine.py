@@ -1,6 +1,6 @@
 """What bounds decoding on this machine and this model: bytes that memory gives a second, operations that arithmetic does.
 
-The formulas for bytes are `common.bandwidth`'s. The model stays on the meta device: only its shapes are asked.
+The formulas for bytes are `common.bench.bandwidth`'s. The model stays on the meta device: only its shapes are asked.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from common.bandwidth import decode_bound, kv_bytes_per_token, total_bytes, weight_bytes
+from common.bench.bandwidth import decode_bound, kv_bytes_per_token, total_bytes, weight_bytes
+from common.bench.timing import Timer
 from common.loader import load_config
 from common.models import new_model
-from common.timing import Timer
 
 __all__ = ["Shapes", "matmul_rate"]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from common.console import make_console
+from common.terminal.console import make_console
 
 __all__ = ["Estimate", "Meter", "meter", "spoken"]
 

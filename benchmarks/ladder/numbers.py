@@ -6,7 +6,7 @@ Knows no side and no file. What a side does not stamp, it gets no number for.
 from __future__ import annotations
 
 from benchmarks.sides import Served
-from common.timing import percentiles
+from common.bench.timing import percentiles
 
 from .task import Job
 

@@ -7,9 +7,17 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 
-from common.cli import DEFAULT_MODEL, Parser, add_bench_flags, add_model_flags, add_seed, number, stage_parser
 from common.errors import UserError
 from common.loader import resolve_device, resolve_dtype
+from common.terminal.command_line import (
+    DEFAULT_MODEL,
+    Parser,
+    add_bench_flags,
+    add_model_flags,
+    add_seed,
+    number,
+    stage_parser,
+)
 
 from .study import slug
 

@@ -10,7 +10,7 @@ import tempfile
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from common.machine import ROOT
+from common.bench.machine import ROOT
 
 __all__ = ["Pool", "Workers"]
 

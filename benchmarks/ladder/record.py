@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.results import Result
+from common.bench.results import Result
 
 from .contest import Contestant
 from .machine import Shapes

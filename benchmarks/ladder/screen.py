@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.console import facts, note, show, warn
-from common.console import table as console_table
-from common.tutorial.ladder import Row, gains, number, rows_of, times
+from common.terminal.console import facts, note, show, warn
+from common.terminal.console import table as console_table
+from common.tutorial.texts.ladder import Row, gains, number, rows_of, times
 
 __all__ = ["show_result"]
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.machine import ROOT
+from common.bench.machine import ROOT
 
 __all__ = ["FOLDER", "State", "code_of_sides"]
 
 FOLDER = Path(__file__).parent / ".state"
-_CODE = ("common/*.py", "common/models/*.py", "stages/*/engine/*.py", "benchmarks/sides.py",
+_CODE = ("common/*.py", "common/bench/*.py", "common/models/*.py", "stages/*/engine/*.py", "benchmarks/sides.py",
          "benchmarks/ladder/*.py", "benchmarks/peers/*.py")  # fmt: skip
 
 

@@ -162,7 +162,7 @@ class Bench:
 
     def _footprint(self, opened: Opened, setup: Setup) -> dict[str, float]:
         """Load time and peak memory, once for each time that the side was opened."""
-        from common.machine import peak_memory
+        from common.memory import peak_memory
 
         if opened.before < 0:
             return {}
@@ -247,7 +247,7 @@ def prepare(name: str, setup: Setup) -> int:
     """Imports what a stage needs -> bytes of the process by then; 0 for a peer, and on a GPU."""
     if not is_stage(name) or setup.device != "cpu":
         return 0
-    from common.machine import peak_memory
+    from common.memory import peak_memory
     from common.tutorial.chain import load_stage
 
     load_stage(int(name[1:]))
@@ -270,7 +270,7 @@ def machine(setup: Setup) -> dict[str, Any]:
     """What this process can do at best: bytes/s, operations/s, threads."""
     import torch
 
-    from common.bandwidth import read_bandwidth
+    from common.bench.bandwidth import read_bandwidth
 
     from .machine import matmul_rate
 

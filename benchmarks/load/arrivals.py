@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.cli import choose
 from common.errors import UserError
+from common.terminal.command_line import choose
 
 __all__ = ["CLOSED", "PATTERNS", "Arrivals"]
 

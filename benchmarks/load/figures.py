@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-from common import plots
-from common.machine import machine
+from common.bench import plots
+from common.bench.machine import machine
 
 from .record import Record, Status
 

@@ -13,11 +13,11 @@ import time
 from types import ModuleType
 from typing import Any
 
-from common.cli import Parser
+from common.bench.shapes import PUBLISHED, published
 from common.errors import UserError
 from common.loader import build_model, load_model
 from common.options import add_options, read_options
-from common.shapes import PUBLISHED, published
+from common.terminal.command_line import Parser
 
 from .prompts import Planned
 from .record import Info, Record, Status

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from common.cli import number, stage_parser
 from common.errors import UserError
+from common.terminal.command_line import number, stage_parser
 
 from .arrivals import CLOSED, PATTERNS
 from .lengths import FORMS, Lengths

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.console import note, table, warn
-from common.measure import Result, percentiles
+from common.bench.measure import Result, percentiles
+from common.terminal.console import note, table, warn
 
 from .metrics import LATENCIES, Summary
 from .record import Record, Status

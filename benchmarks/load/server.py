@@ -15,8 +15,8 @@ from typing import IO
 
 import httpx
 
+from common.bench.machine import ROOT
 from common.errors import UserError
-from common.machine import ROOT
 from common.tutorial.chain import parse_number
 
 __all__ = ["running_server", "stage_number", "stage_package"]

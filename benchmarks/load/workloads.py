@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from common.cli import choose
 from common.errors import UserError
+from common.terminal.command_line import choose
 
 from .arrivals import Arrivals
 from .lengths import Lengths, fixed, lognormal, uniform

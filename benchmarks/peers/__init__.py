@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.sides import Side
-from common.cli import choose
 from common.errors import UserError
+from common.terminal.command_line import choose
 
 if TYPE_CHECKING:
     from common.models import ModelConfig

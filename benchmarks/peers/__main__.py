@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.checkpoints import checkpoint
-from common.cli import add_model_flags, add_seed, choice, number, run, stage_parser
 from common.loader import DTYPES, resolve_device, resolve_dtype
+from common.terminal.command_line import add_model_flags, add_seed, choice, number, run, stage_parser
 
 from . import PEERS, missing
 

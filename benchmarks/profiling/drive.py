@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from benchmarks.ladder.check import STEPS
-from common.cli import Parser
+from common.bench.shapes import PUBLISHED, published
 from common.equality import NEAR_TIE, bfloat16_ulps, forgive
 from common.errors import UserError
 from common.loader import build_model, load_model
 from common.options import add_options, read_options
-from common.shapes import PUBLISHED, published
+from common.terminal.command_line import Parser
 from common.tutorial.chain import find_stage, load_stage
 
 __all__ = ["Crowd", "Loaded", "check", "load", "prompts_of", "start"]

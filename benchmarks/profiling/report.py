@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.console import facts, note, table
-from common.measure import Result, against_bound
+from common.bench.measure import Result, against_bound
+from common.terminal.console import facts, note, table
 
 from .kernels import Kernel, Trace
 

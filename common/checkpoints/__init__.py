@@ -1,1 +1,1 @@
-"""The shipped checkpoints: their weights, how they were trained (`train`), and how they are measured (`evaluate`)."""
+"""The shipped checkpoints: their weights, and in `training/` how they were made and how they are measured."""

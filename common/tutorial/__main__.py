@@ -13,41 +13,56 @@ import sys
 from collections.abc import MutableMapping
 
 COMMANDS = {  # command: (module, one line of help)
-    "run": ("common.tutorial.run", "NN: the stage's demo, its number, and what comes next"),
-    "test": ("common.tutorial.testing", "[NN | all]: tests of a stage, of every change, or everything"),
+    "run": ("common.tutorial.learner.run", "NN: the stage's demo, its number, and what comes next"),
+    "test": (
+        "common.tutorial.learner.testing",
+        "[NN | all]: tests of a stage, of every change, or everything",
+    ),
     "bench": (
-        "common.tutorial.launch",
+        "common.tutorial.learner.launch",
         "all stages and peers side by side; NN: a stage's before/after; all: each of those",
     ),
-    "serve": ("common.tutorial.launch", "NN: the HTTP server of a stage"),
-    "chat": ("common.tutorial.launch", "the newest stage that has a chat client"),
+    "serve": ("common.tutorial.learner.launch", "NN: the HTTP server of a stage"),
+    "chat": ("common.tutorial.learner.launch", "the newest stage that has a chat client"),
     "diff": (
-        "common.tutorial.diff",
+        "common.tutorial.learner.diff",
         "NN: the lesson as a diff in reading order; --html, --from, --mine, --trace",
     ),
-    "try": ("common.tutorial.trycheck", "NN: set up your own attempt at a stage in work/; --hint, --reset"),
-    "check": ("common.tutorial.check", "NN: run the stage's promises on your attempt"),
+    "try": (
+        "common.tutorial.learner.trycheck",
+        "NN: set up your own attempt at a stage in work/; --hint, --reset",
+    ),
+    "check": ("common.tutorial.learner.check", "NN: run the stage's promises on your attempt"),
     "trace": (
-        "common.tutorial.trace",
+        "common.tutorial.learner.trace",
         "NN: the worked example, step by step; --all --write records them anew",
     ),
-    "article": ("common.tutorial.articles.render", "NN: the article in the terminal; --page"),
-    "articles": ("common.tutorial.articles.command", "fill every block and number; --check, --fast"),
-    "readme": ("common.tutorial.readme", "fill README's tables; --commands lists what it tells to type"),
-    "figures": ("common.tutorial.figures", "draw articles/figures/*.toml as SVG; --check"),
-    "predict": ("common.tutorial.predict", "NN: the stage's questions, asked and scored"),
-    "doctor": ("common.tutorial.doctor", "this machine: versions, bandwidth, GPU, a kernel, checkpoints"),
-    "sanity": ("common.tutorial.sanity", "load each shipped model, compare eight greedy tokens"),
-    "verify": ("common.tutorial.verify", "maintainers: check the whole chain in a few seconds"),
-    "relock": ("common.tutorial.locks", "maintainers: --stage NN: accept that lesson's new diff"),
+    "article": ("common.tutorial.texts.articles.render", "NN: the article in the terminal; --page"),
+    "articles": ("common.tutorial.texts.articles.command", "fill every block and number; --check, --fast"),
+    "readme": (
+        "common.tutorial.texts.readme",
+        "fill README's tables; --commands lists what it tells to type",
+    ),
+    "figures": ("common.tutorial.texts.figures", "draw articles/figures/*.toml as SVG; --check"),
+    "predict": ("common.tutorial.learner.predict", "NN: the stage's questions, asked and scored"),
+    "doctor": (
+        "common.tutorial.learner.doctor",
+        "this machine: versions, bandwidth, GPU, a kernel, checkpoints",
+    ),
+    "sanity": ("common.tutorial.learner.sanity", "load each shipped model, compare eight greedy tokens"),
+    "verify": ("common.tutorial.chain.verify", "maintainers: check the whole chain in a few seconds"),
+    "relock": ("common.tutorial.chain.locks", "maintainers: --stage NN: accept that lesson's new diff"),
     "propagate": (
-        "common.tutorial.propagate",
+        "common.tutorial.chain.propagate",
         "maintainers: --from NN: carry a fix forward through the chain",
     ),
-    "new-stage": ("common.tutorial.newstage", "maintainers: SLUG: the next stage as a copy of the last"),
-    "history": ("common.tutorial.history", "the chain as a linear git repository with tags"),
+    "new-stage": (
+        "common.tutorial.chain.newstage",
+        "maintainers: SLUG: the next stage as a copy of the last",
+    ),
+    "history": ("common.tutorial.chain.history", "the chain as a linear git repository with tags"),
 }
-SHARED_MODULES = {"common.tutorial.launch"}  # these get the command's name as their first argument
+SHARED_MODULES = {"common.tutorial.learner.launch"}  # these get the command's name as their first argument
 
 # make VARIABLE= -> flag; the Makefile hands them over as FROM_MAKE_<name>.
 VALUES = ("MODEL", "DEVICE", "DTYPE", "FROM", "BASE", "STAGE", "TESTS", "FILE", "RELOCK")
@@ -94,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     name = COMMANDS[command][0]
     try:
         module = importlib.import_module(name)
-        run = importlib.import_module("common.cli").run
+        run = importlib.import_module("common.terminal.command_line").run
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in ("common", "stages"):
             raise

@@ -13,11 +13,11 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from common.cli import add_model_flags, add_prompt, number, read_prompt, run, stage_parser
-from common.console import Candidate, candidates, facts, heading, note, panel, printable, show, warn
 from common.errors import UserError
 from common.loader import find_checkpoint, load_model
 from common.models import ModelConfig
+from common.terminal.command_line import add_model_flags, add_prompt, number, read_prompt, run, stage_parser
+from common.terminal.console import Candidate, candidates, facts, heading, note, panel, printable, show, warn
 from common.tokenizer import Tokenizer
 
 from .engine import CausalAttention

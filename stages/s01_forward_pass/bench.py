@@ -16,11 +16,18 @@ from typing import Any
 
 import torch
 
-from common.cli import DEFAULT_MODEL, add_bench_flags, add_model_flags, add_seed, run, stage_parser
-from common.console import heading, note, progress, table
+from common.bench.measure import Result, Timer, interleave, median, read_bandwidth, weight_bytes
 from common.loader import find_checkpoint, load_model
-from common.measure import Result, Timer, interleave, median, read_bandwidth, weight_bytes
 from common.models import Linear, ModelConfig
+from common.terminal.command_line import (
+    DEFAULT_MODEL,
+    add_bench_flags,
+    add_model_flags,
+    add_seed,
+    run,
+    stage_parser,
+)
+from common.terminal.console import heading, note, progress, table
 
 from .engine import CausalAttention
 from .lesson.agreement import Agreement, check, load_numpy, load_transformers, show_agreement

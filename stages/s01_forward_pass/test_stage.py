@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from common.cli import run
 from common.errors import UserError
 from common.loader import SHIPPED, find_checkpoint, load_config, load_model
+from common.terminal.command_line import run
 
 from . import bench
 from .__main__ import main

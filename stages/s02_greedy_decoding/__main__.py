@@ -10,7 +10,9 @@ from typing import Any
 
 from rich.text import Text
 
-from common.cli import (
+from common.errors import UserError
+from common.loader import find_checkpoint, load_model
+from common.terminal.command_line import (
     DEFAULT_PROMPT,
     add_max_tokens,
     add_model_flags,
@@ -21,9 +23,7 @@ from common.cli import (
     run,
     stage_parser,
 )
-from common.console import heading, live, note, printable, show, write
-from common.errors import UserError
-from common.loader import find_checkpoint, load_model
+from common.terminal.console import heading, live, note, printable, show, write
 from common.tokenizer import Tokenizer
 
 from .engine import Token, generate

@@ -16,12 +16,19 @@ from typing import Any
 
 import torch
 
-from common.cli import DEFAULT_MODEL, add_bench_flags, add_model_flags, add_seed, run, stage_parser
-from common.console import heading, note, progress, table, warn
+from common.bench.measure import Result, against_bound, decode_bound, interleave, median, read_bandwidth
 from common.equality import Tally
 from common.errors import UserError
 from common.loader import find_checkpoint, load_model
-from common.measure import Result, against_bound, decode_bound, interleave, median, read_bandwidth
+from common.terminal.command_line import (
+    DEFAULT_MODEL,
+    add_bench_flags,
+    add_model_flags,
+    add_seed,
+    run,
+    stage_parser,
+)
+from common.terminal.console import heading, note, progress, table, warn
 
 from .engine import generate
 from .lesson.black_box import BlackBox

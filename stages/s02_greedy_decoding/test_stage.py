@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from common.cli import run
 from common.errors import UserError
 from common.loader import SHIPPED, build_model, find_checkpoint, load_model, save_model
 from common.models import read_config
+from common.terminal.command_line import run
 
 from . import engine
 from .lesson import black_box as box

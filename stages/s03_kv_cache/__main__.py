@@ -12,11 +12,19 @@ from typing import Any
 
 from rich.text import Text
 
-from common.cli import add_max_tokens, add_model_flags, add_prompt, add_stop, read_prompt, run, stage_parser
-from common.console import heading, note, show, table, write
+from common.bench.measure import against_bound, decode_bound, read_bandwidth
 from common.equality import assert_same_tokens
 from common.loader import load_model
-from common.measure import against_bound, decode_bound, read_bandwidth
+from common.terminal.command_line import (
+    add_max_tokens,
+    add_model_flags,
+    add_prompt,
+    add_stop,
+    read_prompt,
+    run,
+    stage_parser,
+)
+from common.terminal.console import heading, note, show, table, write
 from common.tokenizer import Tokenizer
 from common.tutorial import load_stage
 

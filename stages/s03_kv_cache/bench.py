@@ -16,11 +16,11 @@ from types import ModuleType
 
 import torch
 
-from common.cli import add_bench_flags, add_model_flags, number, run, stage_parser
-from common.console import facts, heading, note, table, warn
+from common.bench.measure import Result, against_bound, decode_bound, median, now, read_bandwidth
+from common.bench.shapes import PUBLISHED
 from common.loader import resolve_device, resolve_dtype
-from common.measure import Result, against_bound, decode_bound, median, now, read_bandwidth
-from common.shapes import PUBLISHED
+from common.terminal.command_line import add_bench_flags, add_model_flags, number, run, stage_parser
+from common.terminal.console import facts, heading, note, table, warn
 from common.tutorial import load_stage
 
 from . import engine

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from common.cli import run
+from common.bench.shapes import PUBLISHED, published
 from common.errors import UserError
 from common.loader import build_model
 from common.models import LayerInfo, new_model, read_config
-from common.shapes import PUBLISHED, published
+from common.terminal.command_line import run
 from common.tutorial import load_stage
 
 # Through the module, so that each test fails by itself on an engine that lacks what it needs.
@@ -370,7 +370,7 @@ def test_benchmark_refuses_to_time_a_different_text(random_gpt2, tmp_path, monke
 
 
 def test_figure_is_drawn_from_a_recorded_result(tmp_path, monkeypatch):
-    from common.measure import Result
+    from common.bench.measure import Result
 
     from .lesson import figure
 

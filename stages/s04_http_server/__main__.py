@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from common.cli import (
+from common.errors import UserError
+from common.loader import find_checkpoint, load_config
+from common.terminal.command_line import (
     DEFAULT_PROMPT,
     add_max_tokens,
     add_model_flags,
@@ -19,9 +21,7 @@ from common.cli import (
     run,
     stage_parser,
 )
-from common.console import heading, note, panel, show, table, write
-from common.errors import UserError
-from common.loader import find_checkpoint, load_config
+from common.terminal.console import heading, note, panel, show, table, write
 from common.tokenizer import Tokenizer
 
 from .lesson import hangup, openai_client

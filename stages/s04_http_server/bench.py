@@ -18,10 +18,17 @@ from typing import Any
 import httpx
 import torch
 
-from common.cli import DEFAULT_MODEL, add_bench_flags, add_model_flags, number, run, stage_parser
-from common.console import facts, heading, note, progress, table
+from common.bench.measure import Result, median
 from common.errors import UserError
-from common.measure import Result, median
+from common.terminal.command_line import (
+    DEFAULT_MODEL,
+    add_bench_flags,
+    add_model_flags,
+    number,
+    run,
+    stage_parser,
+)
+from common.terminal.console import facts, heading, note, progress, table
 from common.tutorial import load_stage
 
 from . import engine

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.cli import run
+from common.bench.results import load_result
 from common.errors import UserError
 from common.loader import load_model
-from common.results import load_result
+from common.terminal.command_line import run
 
 # Through the module, so that each test fails by itself on an engine that lacks what it needs.
 from . import engine

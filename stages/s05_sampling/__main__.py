@@ -12,7 +12,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text as Styled
 
-from common.cli import (
+from common.loader import load_model
+from common.terminal.command_line import (
     add_max_tokens,
     add_model_flags,
     add_prompt,
@@ -23,8 +24,7 @@ from common.cli import (
     run,
     stage_parser,
 )
-from common.console import heading, live, make_table, note, printable, show, table
-from common.loader import load_model
+from common.terminal.console import heading, live, make_table, note, printable, show, table
 
 from .engine import SamplingParams
 from .lesson.distribution import effective, entropy

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.cli import add_bench_flags, add_model_flags, number, run, stage_parser
-from common.console import facts, heading, note, progress, table, warn
+from common.bench.measure import Result, interleave, median, now
 from common.loader import load_model, resolve_device, resolve_dtype
-from common.measure import Result, interleave, median, now
+from common.terminal.command_line import add_bench_flags, add_model_flags, number, run, stage_parser
+from common.terminal.console import facts, heading, note, progress, table, warn
 
 from .engine import sampler  # whole, so that its tests can fail one by one on an engine without draws
 from .engine.sampler import SamplingParams

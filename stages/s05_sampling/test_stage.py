@@ -14,10 +14,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from common.cli import run
+from common.bench.results import ROOT
 from common.errors import UserError
 from common.loader import load_model
-from common.results import ROOT
+from common.terminal.command_line import run
 
 # Through modules, so that each test fails by itself on an engine that lacks what it needs.
 from . import bench, engine

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from common.cli import add_max_tokens, add_model_flags, add_seed, number, run, stage_parser
-from common.console import heading, live, note, show, table, warn, write
 from common.errors import UserError
+from common.terminal.command_line import add_max_tokens, add_model_flags, add_seed, number, run, stage_parser
+from common.terminal.console import heading, live, note, show, table, warn, write
 
 from .engine import Engine, EngineConfig, Request, SamplingParams, Status
 from .lesson.clients import Client

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.cli import add_max_tokens, add_model_flags, add_seed, number, run, stage_parser
-from common.console import facts, heading, live, note, show, warn, write
+from common.terminal.command_line import add_max_tokens, add_model_flags, add_seed, number, run, stage_parser
+from common.terminal.console import facts, heading, live, note, show, warn, write
 from common.tutorial import load_stage
 
 from .engine import Completion, Engine, EngineConfig, Request, SamplingParams

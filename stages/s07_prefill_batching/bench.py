@@ -15,10 +15,7 @@ from typing import Any
 
 import torch
 
-from common.cli import DEFAULT_MODEL, add_bench_flags, add_model_flags, number, run, stage_parser
-from common.console import heading, note, progress, table
-from common.errors import UserError
-from common.measure import (
+from common.bench.measure import (
     Result,
     Timer,
     decode_bound,
@@ -27,6 +24,16 @@ from common.measure import (
     read_bandwidth,
     weight_bytes,
 )
+from common.errors import UserError
+from common.terminal.command_line import (
+    DEFAULT_MODEL,
+    add_bench_flags,
+    add_model_flags,
+    number,
+    run,
+    stage_parser,
+)
+from common.terminal.console import heading, note, progress, table
 
 from .lesson.sides import Job, Served, Sides, time_steps
 

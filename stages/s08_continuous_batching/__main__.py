@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.cli import add_model_flags, add_seed, number, run, stage_parser
-from common.console import console, heading, live, note, show, table, warn
 from common.errors import UserError
+from common.terminal.command_line import add_model_flags, add_seed, number, run, stage_parser
+from common.terminal.console import console, heading, live, note, show, table, warn
 
 from .engine import Engine, EngineConfig, Output, Request, SamplingParams
 from .lesson.recorder import CHUNK, Recorder, Step

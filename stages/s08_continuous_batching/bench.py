@@ -17,10 +17,18 @@ from typing import Any
 
 import torch
 
-from common.cli import DEFAULT_MODEL, add_bench_flags, add_model_flags, add_seed, number, run, stage_parser
-from common.console import facts, heading, note, table
+from common.bench.measure import Result, decode_bound, interleave, median, percentiles, read_bandwidth
 from common.equality import Tally
-from common.measure import Result, decode_bound, interleave, median, percentiles, read_bandwidth
+from common.terminal.command_line import (
+    DEFAULT_MODEL,
+    add_bench_flags,
+    add_model_flags,
+    add_seed,
+    number,
+    run,
+    stage_parser,
+)
+from common.terminal.console import facts, heading, note, table
 from common.tutorial import load_stage
 
 from . import engine

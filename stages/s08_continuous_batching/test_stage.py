@@ -11,9 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.cli import run
 from common.errors import UserError
 from common.loader import load_model
+from common.terminal.command_line import run
 
 # Through the module, so that each test fails by itself on an engine that lacks what it needs.
 from . import engine

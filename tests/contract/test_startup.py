@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from common import cli
+from common.terminal import command_line
 from tests.contract.checkpoint import Checkpoint
 from tests.contract.servers import Process, environment
 from tests.contract.subjects import ROOT, Subject
@@ -37,7 +37,7 @@ def start(
             monkeypatch.setenv(name, value)
         main = subject.module("engine.server.__main__").main
         try:
-            status = cli.run(main, ["--port", "0", "--model", model, *flags])
+            status = command_line.run(main, ["--port", "0", "--model", model, *flags])
         except SystemExit as e:
             status = int(e.code or 0)
         return status, capfd.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 

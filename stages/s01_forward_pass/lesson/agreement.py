@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from rich.text import Text
 
-from common.cli import add_prompt, number, read_prompt, run, stage_parser
-from common.console import note, show, table
 from common.errors import UserError
 from common.loader import find_checkpoint, load_model
 from common.models import ModelConfig
+from common.terminal.command_line import add_prompt, number, read_prompt, run, stage_parser
+from common.terminal.console import note, show, table
 
 from .compare import TOLERANCE, Row, compare, first_over, torch_trace, transformers_trace
 from .numpy_gpt2 import NumpyGPT2, Trace, check_tokens

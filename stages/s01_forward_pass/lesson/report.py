@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.text import Text
 from torch import Tensor
 
-from common.console import ACCENT, QUIET, bar, make_table, piece
 from common.models import ModelConfig
+from common.terminal.console import ACCENT, QUIET, bar, make_table, piece
 from common.tokenizer import Tokenizer
 
 from .bpe import BPE, MergeStep, show

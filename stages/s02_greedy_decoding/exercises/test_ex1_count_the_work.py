@@ -7,7 +7,7 @@ import pytest
 from common.loader import build_model
 from common.models import read_config
 from common.tutorial import load_stage
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 SIZES = {"vocab_size": 40, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}

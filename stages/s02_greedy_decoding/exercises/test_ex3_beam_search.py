@@ -10,7 +10,7 @@ import torch
 from common.loader import build_model
 from common.models import read_config
 from common.tutorial import load_stage
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from rich.text import Text
 
-from common.console import note, show, table, warn
-from common.timing import median
+from common.bench.timing import median
+from common.terminal.console import note, show, table, warn
 
 from .outcome import Outcome
 

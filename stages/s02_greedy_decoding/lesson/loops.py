@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from common.console import printable
+from common.terminal.console import printable
 
 LEAST = 12  # tokens; a shorter repetition ("very, very, very") may well be meant
 ROUNDS = ("bold cyan", "bold magenta")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from torch import Tensor
 
-from common.console import Candidate, candidates, piece, show, table
+from common.terminal.console import Candidate, candidates, piece, show, table
 from common.tokenizer import Tokenizer
 
 from .outcome import Outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 

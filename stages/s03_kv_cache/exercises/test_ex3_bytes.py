@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.shapes import PUBLISHED
-from common.tutorial.exercises import load_exercise
+from common.bench.shapes import PUBLISHED
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 GPT2_XL = {"num_hidden_layers": 48, "num_attention_heads": 25, "hidden_size": 1600}

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from common.bench.shapes import PUBLISHED, published
 from common.equality import Tally
 from common.errors import UserError
 from common.loader import build_model, load_model
-from common.shapes import PUBLISHED, published
 
 from .runs import Run
 

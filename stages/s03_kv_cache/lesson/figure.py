@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from common.measure import load_result
-from common.plots import caption, line, name_lines, new_figure, save
-from common.results import ROOT
+from common.bench.measure import load_result
+from common.bench.plots import caption, line, name_lines, new_figure, save
+from common.bench.results import ROOT
 
 FIGURES = ROOT / "articles" / "figures"
 

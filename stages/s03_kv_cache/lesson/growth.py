@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from common.console import live, make_table
+from common.terminal.console import live, make_table
 
 from .. import engine
 from .runs import generated, stepwise, timed

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from common.console import facts, note, table
+from common.bench.shapes import PUBLISHED, published
 from common.models import LayerInfo, new_model
-from common.shapes import PUBLISHED, published
+from common.terminal.console import facts, note, table
 
 from ..engine.kv_cache import KVCache
 

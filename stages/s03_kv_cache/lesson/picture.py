@@ -13,7 +13,7 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from common.console import make_table, piece
+from common.terminal.console import make_table, piece
 
 from ..engine.attention import CachedAttention
 from ..engine.generate import forward

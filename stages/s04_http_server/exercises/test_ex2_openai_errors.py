@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 

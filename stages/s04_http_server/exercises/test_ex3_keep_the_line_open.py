@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 NEVER = 60.0

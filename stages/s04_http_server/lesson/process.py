@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
+from common.bench.results import ROOT
 from common.errors import UserError
-from common.results import ROOT
 
 MODULE = f"{__package__.rpartition('.')[0]}.engine.server"
 STARTING = "not listening yet"

@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 LOGITS = torch.tensor([1.2, 0.3, 0.0, -0.5, -2.0])

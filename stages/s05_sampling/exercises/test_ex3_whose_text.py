@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.tutorial import load_stage
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 PROMPT = "Once upon a time there was"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text as Styled
 from torch import Tensor
 
-from common.console import bar, make_table, piece
+from common.terminal.console import bar, make_table, piece
 from common.tokenizer import Tokenizer
 
 from ..engine import SamplingParams

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from common.bench.shapes import PUBLISHED, published
 from common.loader import build_model, load_model
-from common.shapes import PUBLISHED, published
 
 from .. import engine
 from ..engine.generate import forward

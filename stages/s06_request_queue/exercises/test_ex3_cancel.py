@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 

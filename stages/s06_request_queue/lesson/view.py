@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from common.console import make_table, piece
+from common.terminal.console import make_table, piece
 
 from ..engine import Request, Status
 from .clients import Client

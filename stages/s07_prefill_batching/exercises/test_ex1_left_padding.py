@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from common.loader import load_model
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 ROWS = [[5, 6, 7, 8], [9], [10, 11]]

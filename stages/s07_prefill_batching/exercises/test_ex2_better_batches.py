@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.loader import load_model
-from common.tutorial.exercises import load_exercise
+from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 engine = importlib.import_module(".".join(Path(__file__).resolve().parts[-4:-2]) + ".engine")

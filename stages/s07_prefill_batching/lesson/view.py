@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from common.console import make_table, printable
+from common.terminal.console import make_table, printable
 
 from ..engine import Request
 from .recorder import Step

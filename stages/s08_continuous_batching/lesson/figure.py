@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.measure import load_result
-from common.plots import bars, caption, new_figure, save
-from common.results import ROOT
+from common.bench.measure import load_result
+from common.bench.plots import bars, caption, new_figure, save
+from common.bench.results import ROOT
 
 FIGURES = ROOT / "articles" / "figures"
 NAMES = {

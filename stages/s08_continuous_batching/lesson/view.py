@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from common.console import Group
+from common.terminal.console import Group
 
 from .recorder import CHUNK, DECODE, PREFILL, WAIT, Step
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import uvicorn
 
-from common.cli import run, stage_parser
 from common.errors import UserError
 from common.options import add_options, read_options
+from common.terminal.command_line import run, stage_parser
 
 from ..config import EngineConfig
 from ..engine import Engine

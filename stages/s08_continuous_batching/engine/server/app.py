@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from common.errors import UserError
-from common.measure import peak_memory
+from common.memory import peak_memory
 
 from ..engine import Completion, Engine, Prompt, QueueFull
 from .limits import BodyLimit

@@ -1,0 +1,1 @@
+"""One look for all terminal output (`console`) and for all command lines (`command_line`)."""

@@ -1,0 +1,180 @@
+"""Run tests in one pytest process and get their outcomes as data.
+
+`check` shows them to a learner, the chain's proofs count them. This module is also the pytest plugin that
+reports them, loaded into that process by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["Outcome", "run_tests"]
+
+REPORT = "VITRINE_OUTCOMES"  # the file the plugin writes to
+OPTIONS = (
+    "-q", "--import-mode=importlib", "--continue-on-collection-errors", "-o", "addopts=", "-o", "norecursedirs=.*",
+    "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "common.tutorial.learner.outcomes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One test, or one file that could not be collected (then `name` is empty)."""
+
+    path: str  # absolute
+    name: str  # of the function, without parameters
+    case: str  # with them
+    passed: bool
+    skipped: bool = False
+    message: str = ""  # the error's last lines, for people
+
+
+def run_tests(
+    paths: Iterable[Path],
+    *,
+    cwd: Path,
+    only: Mapping[Path, Iterable[str]] | None = None,
+    env: Mapping[str, str] | None = None,
+    collect_only: bool = False,
+    limit: int = 120,
+) -> list[Outcome]:
+    """Outcomes of the tests in `paths`, in the order of collection.
+
+    only: path -> names of test functions; other tests of that file are not run.
+    env: added to the environment of the process.
+    collect_only: run nothing; a test that can be collected counts as passed.
+    limit: seconds after which a test has failed: an unfinished engine may wait for ever.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "outcomes.jsonl"
+        report.touch()
+        paths = list(paths)
+        if not paths:
+            return []
+        wanted = {str(path.resolve()): list(names) for path, names in (only or {}).items()}
+        settings = {
+            REPORT: str(report),
+            f"{REPORT}_ONLY": json.dumps(wanted),
+            f"{REPORT}_LIMIT": str(limit),
+        }
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                *OPTIONS,
+                *(["--collect-only"] if collect_only else []),
+                *map(str, paths),
+            ],
+            cwd=cwd,
+            env=_environment() | settings | dict(env or {}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        outcomes = [Outcome(**json.loads(line)) for line in report.read_text(encoding="utf-8").splitlines()]
+    if done.returncode not in (0, 1, 2, 5) or (done.returncode in (1, 2) and not outcomes):
+        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return outcomes
+
+
+def _environment() -> dict[str, str]:
+    """Ours without what belongs to a pytest we may run in, one thread, and `common` importable from anywhere."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "VITRINE_"))}
+    path = os.pathsep.join(
+        filter(None, [str(Path(__file__).resolve().parents[3]), kept.get("PYTHONPATH", "")])
+    )
+    return {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | kept | {"PYTHONPATH": path}
+
+
+# The plugin: hooks that pytest calls in the process started above.
+
+
+def _write(outcome: Outcome) -> None:
+    with open(os.environ[REPORT], "a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(outcome)) + "\n")
+
+
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
+    """Keep only the tests asked for, in files where some are."""
+    wanted = json.loads(os.environ.get(f"{REPORT}_ONLY", "{}"))
+    kept = [item for item in items if _name(item) in wanted.get(str(item.path.resolve()), [_name(item)])]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def _name(item: Any) -> str:
+    return getattr(item, "originalname", None) or item.name
+
+
+_PLACES: dict[str, tuple[str, str]] = {}  # node id -> (absolute path, name of the function)
+_ROOT: list[Path] = []
+
+
+def pytest_configure(config: Any) -> None:
+    _ROOT[:] = [config.rootpath]
+
+
+def pytest_collection_finish(session: Any) -> None:
+    _PLACES.update({item.nodeid: (str(item.path.resolve()), _name(item)) for item in session.items})
+    if session.config.option.collectonly:
+        for path, name in _PLACES.values():
+            _write(Outcome(path, name, name, passed=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: Any) -> Iterator[None]:
+    """Stop a test that takes too long, where the system has alarms."""
+    limit = int(os.environ.get(f"{REPORT}_LIMIT", "0"))
+    if not limit or not hasattr(signal, "SIGALRM"):
+        return (yield)
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not done after {limit} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(limit)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def pytest_collectreport(report: Any) -> None:
+    if report.failed:
+        path = str((_ROOT[0] / report.nodeid.split("::")[0]).resolve())
+        _write(Outcome(path, "", "", passed=False, message=_last_lines(str(report.longrepr))))
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    """A failure in any phase is the test's; a pass is known when its call has ended."""
+    if not (report.failed or report.when == "call" or report.skipped):
+        return
+    path, name = _PLACES[report.nodeid]
+    message = _last_lines(_crash(report)) if report.failed else ""
+    case = report.nodeid.split("::")[-1]
+    _write(Outcome(path, name, case, report.passed, report.skipped, message))
+
+
+def _crash(report: Any) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return crash.message if crash is not None else str(report.longrepr)
+
+
+def _last_lines(text: str, count: int = 12) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
+    return "\n".join(errors[:count] or lines[:count])
