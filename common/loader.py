@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .errors import UserError
-from .models import MODELS, ModelConfig, Target, new_model, read_config
+from .models import Model, ModelConfig, Target, computes_in, new_model, read_config
 from .models.layers import rows_of
 from .tokenizer import Tokenizer
 
@@ -33,7 +33,7 @@ def load_model(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     replace: Callable[[nn.Module], None] | None = None,
-) -> tuple[Any, Tokenizer, ModelConfig]:
+) -> tuple[Model, Tokenizer, ModelConfig]:
     """A checkpoint, ready to run.
 
     Args:
@@ -53,7 +53,7 @@ def load_model(
     folder = find_checkpoint(name_or_path)
     config = load_config(folder)
     with torch.device("meta"):
-        model = new_model(config)
+        model: Any = new_model(config)
     if replace is not None:
         replace(model)
     materialize(model, device, dtype)
@@ -133,8 +133,10 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     return DTYPES[dtype]
 
 
-def materialize(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Gives memory to what is on meta. A Parameter that two modules share stays shared; buffers keep their dtype."""
+def materialize(model: Any, device: torch.device, dtype: torch.dtype) -> None:
+    """Gives memory to what is on meta, and tells the model so. A Parameter that two modules share stays shared;
+    buffers keep their dtype."""
+    model.device, model.dtype, model.kv_dtype = device, dtype, computes_in(dtype, device)
     made: dict[nn.Parameter, nn.Parameter] = {}
     for module in model.modules():
         for name, p in module._parameters.items():
@@ -222,7 +224,7 @@ def is_redundant(model: Any, name: str, tensor: Tensor) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in model.ignored)
 
 
-def save_model(model: Any, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Writes `config.json` and `model.safetensors`; what `load_model` reads, and transformers too."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +241,7 @@ def save_model(model: Any, folder: str | Path, dtype: torch.dtype | None = None)
     (folder / "config.json").write_text(json.dumps({**model.config.raw, "dtype": name}, indent=2) + "\n")
 
 
-def gather(model: nn.Module, target: Target) -> Tensor:
+def gather(model: Any, target: Target) -> Tensor:
     """The checkpoint tensor of a target: `split`, backwards."""
     module = model.get_submodule(target.module)
     whole = getattr(module, target.kind).detach()
@@ -253,11 +255,11 @@ def build_model(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "float32",
     seed: int = 0,
-) -> Any:
+) -> Model:
     """A model with random weights: for tests, and for benchmarks at published shapes."""
     device = resolve_device(device)
     with torch.device("meta"):
-        model = MODELS[config.model_type](config)
+        model: Any = new_model(config)
     materialize(model, device, resolve_dtype(dtype, device))
     generator = torch.Generator(device).manual_seed(seed)
     for name, p in model.named_parameters():

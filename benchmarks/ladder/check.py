@@ -30,7 +30,7 @@ class Scores:
     @torch.inference_mode()
     def __call__(self, tokens: Sequence[int], rows: slice = slice(-1, None)) -> Tensor:
         model: Any = self.load()
-        ids = torch.tensor(list(tokens), device=model.embed.weight.device)
+        ids = torch.tensor(list(tokens), device=model.device)
         positions = torch.arange(len(ids), device=ids.device)
         hidden = model(ids, positions, load_stage(1).engine.CausalAttention())
         scores: Tensor = model.logits(hidden[rows]).float()

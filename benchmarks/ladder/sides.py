@@ -18,7 +18,7 @@ import torch
 from benchmarks.sides import Served
 from common.errors import UserError
 from common.loader import fill, load_config, materialize
-from common.models import new_model
+from common.models import Model, new_model
 from common.tokenizer import Tokenizer
 from common.tutorial.chain import find_stage, load_stage
 
@@ -31,7 +31,7 @@ __all__ = ["Parts", "StageSide", "is_queued", "load", "loaded_seconds", "make"]
 class Parts:
     """What all stages of a process share: they never write to a model."""
 
-    model: Any
+    model: Model
     tokenizer: Tokenizer | None  # a published shape has none
     config: Any
     seconds: float  # to load it
@@ -100,7 +100,7 @@ class Forward(StageSide):
         model, start = self.parts.model, time.perf_counter()
         tokens, stamps = [], []
         for prompt in prompts:
-            ids = torch.tensor(list(prompt), device=model.embed.weight.device)
+            ids = torch.tensor(list(prompt), device=model.device)
             positions = torch.arange(len(ids), device=ids.device)
             hidden = model(ids, positions, self.package.CausalAttention())
             tokens.append([int(model.logits(hidden[-1:])[0].argmax())])
@@ -129,7 +129,7 @@ class Streamed(StageSide):
 
     def reset(self) -> None:
         self.close()
-        config = settings(self.package, self.room, self.parts.model.embed.weight)
+        config = settings(self.package, self.room, self.parts.model)
         self.made = self.package.Engine(self.parts.model, self.parts.tokenizer, self.parts.config, config)
 
     def run(self, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> Served:
@@ -189,11 +189,11 @@ def params(package: ModuleType, limit: int) -> Any:
     return package.SamplingParams(**{name: value for name, value in wanted.items() if name in known})
 
 
-def settings(package: ModuleType, room: Room, weight: torch.Tensor) -> Any:
+def settings(package: ModuleType, room: Room, model: Model) -> Any:
     """A configuration in which all of a crowd fits, as far as the stage has settings for that."""
     wanted = {
-        "device": str(weight.device),
-        "dtype": str(weight.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "max_seq_len": room.length,
         "max_waiting": max(room.requests, 1),
         "max_num_seqs": room.rows,

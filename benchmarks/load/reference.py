@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from common.equality import NEAR_TIE, bfloat16_ulps
-from common.models import LayerInfo
+from common.models import LayerInfo, Model
 from common.tokenizer import Tokenizer
 
 __all__ = ["Reference"]
@@ -31,9 +31,9 @@ def attend(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Reference:
-    def __init__(self, model: Any, tokenizer: Tokenizer | None):
+    def __init__(self, model: Model, tokenizer: Tokenizer | None):
         self.model, self.tokenizer = model, tokenizer
-        self.device, self.dtype = model.embed.weight.device, model.embed.weight.dtype
+        self.device, self.dtype = model.device, model.dtype
 
     @property
     def rule(self) -> dict[str, Any]:

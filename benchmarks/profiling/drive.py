@@ -18,6 +18,7 @@ from common.bench.shapes import PUBLISHED, published
 from common.equality import NEAR_TIE, bfloat16_ulps, forgive
 from common.errors import UserError
 from common.loader import build_model, load_model
+from common.models import Model
 from common.options import add_options, read_options
 from common.terminal.command_line import Parser
 from common.tutorial.chain import find_stage, load_stage
@@ -35,18 +36,18 @@ class Loaded:
     number: int
     package: ModuleType  # its engine/
     engine: Any | None  # None: the stage has a `generate` only
-    model: Any
+    model: Model
     config: Any  # the model's
     rows: int  # requests that run at once
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.model.embed.weight.device
+        device: torch.device = self.model.device
         return device
 
     @property
     def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.model.embed.weight.dtype
+        dtype: torch.dtype = self.model.dtype
         return dtype
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
 
 from common.errors import UserError
 
@@ -13,14 +13,17 @@ from .gemma3 import Gemma3
 from .gpt2 import GPT2
 from .layers import LayerInfo, Linear, Target, computes_in
 from .llama import Llama
+from .model import Attend, Model
 from .qwen3 import Qwen3
 
 MODELS: dict[str, Any] = {"gpt2": GPT2, "llama": Llama, "qwen3": Qwen3, "gemma3_text": Gemma3}
 
 __all__ = [
     "MODELS",
+    "Attend",
     "LayerInfo",
     "Linear",
+    "Model",
     "ModelConfig",
     "Target",
     "computes_in",
@@ -43,6 +46,9 @@ def read_config(raw: dict[str, Any]) -> ModelConfig:
     return MODELS[kind].Config.from_dict(raw)
 
 
-def new_model(config: ModelConfig) -> nn.Module:
+def new_model(config: ModelConfig) -> Model:
     """The model of this config on torch's current default device, its weights not yet filled."""
-    return MODELS[config.model_type](config)
+    model: Model = MODELS[config.model_type](config)
+    model.device = torch.get_default_device()
+    model.dtype = model.kv_dtype = torch.get_default_dtype()
+    return model

@@ -16,7 +16,7 @@ from . import config as read
 from . import llama
 from .config import ModelConfig, Rope
 from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target, rotate
-from .llama import Attend
+from .model import Attend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

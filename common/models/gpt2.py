@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from . import config as read
 from .config import ModelConfig
 from .layers import MLP, Embedding, LayerInfo, LayerNorm, Linear, Target
-from .llama import Attend
+from .model import Attend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ of requests, batches, caches or padding. Shapes: N tokens, Hq query heads, Hkv k
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,7 @@ from torch import Tensor, nn
 from . import config as read
 from .config import ModelConfig, Rope
 from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target, rotate
-
-Attend = Callable[[LayerInfo, Tensor, Tensor, Tensor], Tensor]
+from .model import Attend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from . import config as read
 from . import llama
 from .config import ModelConfig
 from .layers import LayerInfo, RMSNorm, Target, rotate
-from .llama import Attend, Llama, LlamaConfig
+from .llama import Llama, LlamaConfig
+from .model import Attend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 from rich.text import Text
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.loader import find_checkpoint, load_model
-from common.models import ModelConfig
+from common.models import Model, ModelConfig
 from common.terminal.command_line import add_model_flags, add_prompt, number, read_prompt, run, stage_parser
 from common.terminal.console import Candidate, candidates, facts, heading, note, panel, printable, show, warn
 from common.tokenizer import Tokenizer
@@ -105,14 +104,13 @@ def show_merges(folder: Path, prompt: str, word: str | None, tokenizer: Tokenize
     return warn(f"our BPE gives {ours}, the tokenizers library {theirs}")
 
 
-def show_model(name: str, config: ModelConfig, infos: Sequence[TensorInfo], model: Any) -> None:
+def show_model(name: str, config: ModelConfig, infos: Sequence[TensorInfo], model: Model) -> None:
     heading("The model")
-    weights = next(model.parameters())
-    facts(model_facts(name, config, infos, str(weights.dtype).removeprefix("torch."), str(weights.device)))
+    facts(model_facts(name, config, infos, str(model.dtype).removeprefix("torch."), str(model.device)))
     show("", parts_table(infos))
 
 
-def show_next_token(tokens: Sequence[int], model: Any, tokenizer: Tokenizer, top: int) -> None:
+def show_next_token(tokens: Sequence[int], model: Model, tokenizer: Tokenizer, top: int) -> None:
     """One pass over all tokens; the last row of logits says what comes next."""
     heading("One forward pass")
     start = perf_counter()
@@ -135,9 +133,9 @@ def show_next_token(tokens: Sequence[int], model: Any, tokenizer: Tokenizer, top
 
 
 @torch.inference_mode()
-def forward(model: Any, tokens: Sequence[int]) -> Tensor:
+def forward(model: Model, tokens: Sequence[int]) -> Tensor:
     """Token ids [N] to logits [N, vocab_size], float32 on the CPU: the whole of this stage's engine."""
-    device = next(model.parameters()).device
+    device = model.device
     ids = torch.tensor(tokens, device=device)
     hidden = model(ids, torch.arange(len(tokens), device=device), CausalAttention())
     logits: Tensor = model.logits(hidden)

@@ -18,7 +18,7 @@ import torch
 
 from common.bench.measure import Result, Timer, interleave, median, read_bandwidth, weight_bytes
 from common.loader import find_checkpoint, load_model
-from common.models import Linear, ModelConfig
+from common.models import Linear, Model, ModelConfig
 from common.terminal.command_line import (
     DEFAULT_MODEL,
     add_bench_flags,
@@ -89,10 +89,9 @@ def random_tokens(count: int, config: ModelConfig, seed: int) -> list[int]:
 Forward = Callable[[list[int]], Any]
 
 
-def forward_passes(folder: Path, model: Any, config: ModelConfig) -> dict[str, Forward]:
+def forward_passes(folder: Path, model: Model, config: ModelConfig) -> dict[str, Forward]:
     """Prompt -> logits of its last token, for each implementation that there is, checked against each other."""
-    weights = next(model.parameters())
-    device, dtype = weights.device, weights.dtype
+    device, dtype = model.device, model.dtype
 
     @torch.inference_mode()
     def ours(tokens: list[int]) -> Any:
@@ -124,20 +123,19 @@ def time_lengths(
     sides: dict[str, Forward],
     prompt: list[int],
     lengths: Sequence[int],
-    model: Any,
+    model: Model,
     repeats: int,
 ) -> list[list[object]]:
     """Check and time every side at every length; rows for the table."""
-    weights = next(model.parameters())
-    bandwidth, rate = read_bandwidth(weights.device), matmul_rate(weights.device, weights.dtype)
+    bandwidth, rate = read_bandwidth(model.device), matmul_rate(model.device, model.dtype)
     result.add("read_bandwidth", bandwidth / 1e9, "GB/s")
     result.add("matmul_rate", rate / 1e12, "TFLOP/s")
     rows: list[list[object]] = []
     with progress("forward passes", len(lengths)) as advance:
         for n in lengths:
-            require_equal(sides, prompt[:n], LIMIT[weights.dtype])
+            require_equal(sides, prompt[:n], LIMIT[model.dtype])
             calls = {name: bind(forward, prompt[:n]) for name, forward in sides.items()}
-            seconds = interleave(calls, repeats, warmup=2, device=weights.device)
+            seconds = interleave(calls, repeats, warmup=2, device=model.device)
             for name, samples in seconds.items():
                 result.add(f"{name}_{n}_ms", unit="ms", samples=[1000 * s for s in samples])
             memory, arithmetic = weight_bytes(model) / bandwidth, flops(model, n) / rate
@@ -176,7 +174,7 @@ def require_equal(sides: dict[str, Forward], tokens: list[int], limit: float) ->
             )
 
 
-def flops(model: Any, n: int) -> float:
+def flops(model: Model, n: int) -> float:
     """Multiplications and additions of a pass over n tokens: two for each weight and token, and the attention.
 
     The head is needed for one row only. Attention multiplies n^2 / 2 pairs of positions twice (q k^T, and the values).
@@ -215,18 +213,17 @@ def record_differences(result: Result, agreement: Agreement) -> None:
 
 def new_result(
     args: argparse.Namespace,
-    model: Any,
+    model: Model,
     lengths: Sequence[int],
     sides: dict[str, Forward],
     agreement: Agreement,
 ) -> Result:
-    weights = next(model.parameters())
     other = args.model != DEFAULT_MODEL
     name = "s01" + (f"_{re.sub(r'[^a-z0-9]+', '_', Path(args.model).name.lower())}" if other else "")
     model_flag = f" --model {args.model}" if other else ""
     workload = {
         "model": args.model,
-        "dtype": str(weights.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "lengths": list(lengths),
         "compared_tokens": COMPARED,
         "sides": list(sides),
@@ -235,7 +232,7 @@ def new_result(
         f"every layer within 1e-4 of {agreement.reference} in float32; the last logits equal at each length"
     )
     command = f"python -m stages.s01_forward_pass.bench{model_flag} --seed {args.seed}"
-    return Result(name, 1, command, workload, args.seed, checked, device=str(weights.device))
+    return Result(name, 1, command, workload, args.seed, checked, device=str(model.device))
 
 
 if __name__ == "__main__":

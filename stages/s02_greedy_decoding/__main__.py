@@ -12,6 +12,7 @@ from rich.text import Text
 
 from common.errors import UserError
 from common.loader import find_checkpoint, load_model
+from common.models import Model
 from common.terminal.command_line import (
     DEFAULT_PROMPT,
     add_max_tokens,
@@ -41,7 +42,7 @@ STEPS_SHOWN = 3
 class Scene:
     """What is generated, and with what."""
 
-    model: Any
+    model: Model
     tokenizer: Tokenizer
     prompt: list[int]
     max_tokens: int
@@ -133,14 +134,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if same else 1
 
 
-def open_black_box(folder: Any, model: Any, wanted: bool | None) -> BlackBox | None:
+def open_black_box(folder: Any, model: Model, wanted: bool | None) -> BlackBox | None:
     """None, with the reason in one line, where there is nothing to compare with."""
-    weights = model.embed.weight
     if wanted is None and sum(p.numel() for p in model.parameters()) > COMPARE_UP_TO:
         note("not compared with transformers, as the model is large; --compare does it")
     elif wanted is not False:
         try:
-            return BlackBox(folder, weights.device, weights.dtype)
+            return BlackBox(folder, model.device, model.dtype)
         except ImportError:
             note("transformers is not installed here, so the black box is left out")
     return None

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from common.bench.measure import Result, against_bound, decode_bound, interleave
 from common.equality import Tally
 from common.errors import UserError
 from common.loader import find_checkpoint, load_model
+from common.models import Model
 from common.terminal.command_line import (
     DEFAULT_MODEL,
     add_bench_flags,
@@ -92,12 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def open_sides(folder: Path, model: Any) -> tuple[BlackBox | None, dict[str, Side]]:
+def open_sides(folder: Path, model: Model) -> tuple[BlackBox | None, dict[str, Side]]:
     """(prompt, new tokens) -> outcome, for each side that there is. No side knows an end token: lengths are fixed."""
     sides: dict[str, Side] = {"ours": lambda prompt, new: collect(generate(model, prompt, new))}
-    weights = model.embed.weight
     try:
-        box = BlackBox(folder, weights.device, weights.dtype)
+        box = BlackBox(folder, model.device, model.dtype)
     except ImportError as error:
         note(f"transformers is left out: {error}")
         return None, sides
@@ -143,11 +142,11 @@ def time_lengths(
 
 
 def show_lengths(
-    result: Result, model: Any, samples: dict[tuple[str, int], list[float]], lengths: Sequence[int]
+    result: Result, model: Model, samples: dict[tuple[str, int], list[float]], lengths: Sequence[int]
 ) -> None:
     """Record every side at every length, and print the medians beside the bound."""
     names = list(dict.fromkeys(name for name, _ in samples))
-    bandwidth = read_bandwidth(model.embed.weight.device)
+    bandwidth = read_bandwidth(model.device)
     result.add("read_bandwidth", bandwidth / 1e9, "GB/s")
     rows = []
     for n in lengths:
@@ -170,12 +169,12 @@ def show_lengths(
 
 
 def time_whole(
-    result: Result, model: Any, sides: dict[str, Side], prompt: list[int], new: int, repeats: int
+    result: Result, model: Model, sides: dict[str, Side], prompt: list[int], new: int, repeats: int
 ) -> None:
     """Tokens/s over a whole text, its prefill included, beside what memory bandwidth allows in the middle of it."""
     calls = {name: bind(side, prompt, new) for name, side in sides.items()}
-    bound = decode_bound(model, len(prompt) + new // 2, read_bandwidth(model.embed.weight.device))
-    for name, seconds in interleave(calls, repeats, warmup=0, device=model.embed.weight.device).items():
+    bound = decode_bound(model, len(prompt) + new // 2, read_bandwidth(model.device))
+    for name, seconds in interleave(calls, repeats, warmup=0, device=model.device).items():
         rates = [new / s for s in seconds]
         key = "tokens_per_s" if name == "ours" else KEYS[name].removesuffix("_ms") + "_tokens_per_s"
         result.add(key, unit="tokens/s", samples=rates, note=f"{new} tokens behind {len(prompt)}")
@@ -187,15 +186,14 @@ def bind(side: Side, prompt: list[int], new: int) -> Callable[[], object]:
 
 
 def new_result(
-    args: argparse.Namespace, model: Any, lengths: Sequence[int], sides: dict[str, Side], tally: Tally
+    args: argparse.Namespace, model: Model, lengths: Sequence[int], sides: dict[str, Side], tally: Tally
 ) -> Result:
-    weights = model.embed.weight
     other = args.model != DEFAULT_MODEL
     name = "s02" + (f"_{re.sub(r'[^a-z0-9]+', '_', Path(args.model).name.lower())}" if other else "")
     model_flag = f" --model {args.model}" if other else ""
     workload = {
         "model": args.model,
-        "dtype": str(weights.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "lengths": list(lengths),
         "new_tokens": NEW,
         "timed_tokens": NEW - 1,
@@ -206,7 +204,7 @@ def new_result(
         f"{tally}, against transformers with its cache" if tally.compared else "nothing: no transformers here"
     )
     command = f"python -m stages.s02_greedy_decoding.bench{model_flag} --seed {args.seed}"
-    return Result(name, 2, command, workload, args.seed, checked, device=str(weights.device))
+    return Result(name, 2, command, workload, args.seed, checked, device=str(model.device))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def save_random(folder, family):
     sizes = FAMILIES[family] if family == "gpt2" else OTHERS | FAMILIES[family]
     ends = {"bos_token_id": 0, "eos_token_id": [0, 1]}
     config = read_config({"model_type": family, "vocab_size": VOCABULARY, **sizes, **ends})
-    model = build_model(config, seed=3)
+    model: Any = build_model(config, seed=3)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:  # scores far apart, and texts that are not one token again and again
             parameter *= 4 if name == "embed.weight" else 15
@@ -97,7 +97,7 @@ class Scripted:
     def __init__(self, script: Sequence[int], window: int = 10_000):
         self.script = torch.tensor(script)
         self.config = SimpleNamespace(vocab_size=VOCABULARY, max_positions=window)
-        self.embed = SimpleNamespace(weight=torch.zeros(1))
+        self.device = torch.device("cpu")
 
     def __call__(self, tokens, positions, attend):
         return self.script[positions]

@@ -15,6 +15,7 @@ from rich.text import Text
 from common.bench.measure import against_bound, decode_bound, read_bandwidth
 from common.equality import assert_same_tokens
 from common.loader import load_model
+from common.models import Model
 from common.terminal.command_line import (
     add_max_tokens,
     add_model_flags,
@@ -39,7 +40,7 @@ from .lesson.runs import Run, rule
 class Scene:
     """What is generated, and with what."""
 
-    model: Any
+    model: Model
     tokenizer: Tokenizer
     prompt: list[int]
     max_tokens: int
@@ -93,8 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Without a cache a token costs more the longer the text is; with it, nearly the same at any length."
         )
     heading("What it costs: memory")
-    weight = model.embed.weight
-    cache = engine.KVCache(model.layers_info, len(tokens) + args.max_tokens, weight.device, weight.dtype)
+    cache = engine.KVCache(model.layers_info, len(tokens) + args.max_tokens, model.device, model.dtype)
     agree = show_cache(cache, model.layers_info) and show_published()
     if not agree:
         show(Text("the cache does not hold as many bytes as the formula says", style="bold red"))
@@ -124,7 +124,7 @@ def show_verdict(scene: Scene, slow: Run, fast: Run, chosen: Sequence[Any]) -> b
             lambda behind: [one.id for one in scene.tokens(engine, behind)] if behind else fast.tokens,
             slow.tokens,
             lambda i: chosen[i].logits.float(),
-            **rule(scene.model.embed.weight.dtype),
+            **rule(scene.model.dtype),
         )
     except AssertionError as error:
         show(Text(f"not the same tokens: {error}", style="bold red"))
@@ -162,7 +162,7 @@ def show_phases(scene: Scene, fast: Run) -> None:
         rows.append(["decode, one by one", len(fast.tokens) - 1, *rate(1, 1 / fast.decode_rate)])
     table(None, ["phase", "tokens", "ms per token", "tokens/s"], rows)
     if len(fast.tokens) > 1:
-        device = scene.model.embed.weight.device
+        device = scene.model.device
         bound = decode_bound(scene.model, n + len(fast.tokens) // 2, read_bandwidth(device))
         note(f"decode: {against_bound(fast.decode_rate, bound)}.")
     note("A prefill reads the weights once for all its tokens; each decode step reads them all for one.")

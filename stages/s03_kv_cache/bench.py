@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -119,7 +120,8 @@ def check(case: Case, without: ModuleType, twin: Twin) -> str:
 
 def check_exact(case: Case) -> str:
     """The same in float32, where ties are rare: what 16 bits cannot tell apart."""
-    model = copy.deepcopy(case.model).float()
+    model: Any = copy.deepcopy(case.model)
+    model.float().dtype = torch.float32
     with tempfile.TemporaryDirectory() as folder:
         twin = Twin(model, Path(folder))
         theirs = twin.run(case.prompt, 128)

@@ -55,7 +55,7 @@ def model(request, models):
 
 def random_model(raw):
     """Weights so large that a wrong key or mask moves the logits far beyond rounding."""
-    model = build_model(read_config(raw), seed=5)
+    model: Any = build_model(read_config(raw), seed=5)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter *= 8

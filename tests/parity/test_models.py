@@ -6,6 +6,7 @@ The checkpoints are tiny, random, and written by transformers itself, with every
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
 from common.loader import build_model, fill, load_config, materialize, save_model
-from common.models import new_model, read_config
+from common.models import Model, computes_in, new_model, read_config
 from common.tutorial import load_stage
 
 LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)  # fmt: skip
@@ -63,7 +64,7 @@ def case(request, tmp_path):
 
 def load(folder):
     with torch.device("meta"):
-        model = new_model(load_config(folder))
+        model: Any = new_model(load_config(folder))
     materialize(model, torch.device("cpu"), torch.float32)
     fill(model, folder)
     return model.eval()
@@ -203,7 +204,7 @@ def test_modules_replaced_before_loading_take_the_weights(tmp_path):
     original = build_model(config, seed=3)
     save_model(original, tmp_path)
     with torch.device("meta"):
-        model = new_model(config)
+        model: Any = new_model(config)
     for path, module in list(model.named_modules()):
         if isinstance(module, Linear):
             model.set_submodule(path, Counting(module))
@@ -241,3 +242,14 @@ def test_layers_info_is_what_attend_is_called_with():
     model(torch.arange(5), torch.arange(5), attend)
     assert seen == model.layers_info
     assert [i.window for i in seen] == [16, 16, 16, 16, 16, None, 16]
+
+
+def test_a_model_says_where_it_is_and_what_it_computes_in(tmp_path):
+    config = read_config(json.loads(CASES["qwen3"].to_json_string(use_diff=False)))
+    for dtype in (torch.float32, torch.bfloat16):
+        model = build_model(config, dtype=dtype)
+        assert isinstance(model, Model)
+        cpu = torch.device("cpu")
+        assert (model.device, model.dtype, model.kv_dtype) == (cpu, dtype, computes_in(dtype, cpu))
+    with torch.device("meta"):
+        assert new_model(config).device.type == "meta"

@@ -86,7 +86,7 @@ def generate(
     seed: int = 0,
 ) -> list[list[int]]:
     """Up to `new` tokens after each prompt; greedy at temperature 0. An end token is the last one kept."""
-    device = next(model.parameters()).device
+    device = model.device
     longest = max(map(len, prompts))
     filled = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
     first = torch.tensor([longest - len(prompt) for prompt in prompts], device=device)

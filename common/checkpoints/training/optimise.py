@@ -48,7 +48,7 @@ class Phase:
 
 def new_model(recipe: Recipe, device: torch.device, seed: int) -> Any:
     """Random weights as GPT-2 has them: what adds to the residual stream is scaled down by the number of additions."""
-    model = build_model(read_config(recipe.config), device, torch.float32, seed)
+    model: Any = build_model(read_config(recipe.config), device, torch.float32, seed)
     with torch.no_grad():
         for layer in model.blocks.layers:
             for module in (layer.attn.o, layer.mlp.down):

@@ -23,7 +23,7 @@ from .text import IGNORE
 @torch.no_grad()
 def loss_on(model: Any, inputs: Tensor, targets: Tensor, rows: int = 16) -> float:
     """Mean cross entropy in nats per target, over all rows. inputs and targets [R, T]."""
-    device = next(model.parameters()).device
+    device = model.device
     total, count = 0.0, 0
     for some, wanted in zip(inputs.split(rows), targets.split(rows), strict=True):
         logits = model.logits(run(model, some.to(device)).flatten(0, 1)).float()

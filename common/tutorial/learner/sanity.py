@@ -18,7 +18,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.loader import CHECKPOINTS, SHIPPED, load_model, resolve_device, resolve_dtype
-from common.models.layers import LayerInfo
+from common.models import LayerInfo, Model
 from common.terminal.command_line import add_model_flags, stage_parser
 from common.terminal.console import piece, show
 
@@ -44,7 +44,7 @@ def attend(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return out[0].transpose(0, 1)
 
 
-def logits_of(model: Any, tokens: list[int]) -> Tensor:
+def logits_of(model: Model, tokens: list[int]) -> Tensor:
     """The logits at every position, [N, vocab_size], in float32."""
     device = next(model.parameters()).device
     ids = torch.tensor(tokens, device=device)
@@ -52,7 +52,7 @@ def logits_of(model: Any, tokens: list[int]) -> Tensor:
     return model.logits(hidden).float()
 
 
-def greedy(model: Any, prompt: list[int]) -> list[int]:
+def greedy(model: Model, prompt: list[int]) -> list[int]:
     """The eight likeliest next tokens, one after the other, without a cache."""
     tokens = list(prompt)
     for _ in range(NEW_TOKENS):
@@ -60,7 +60,7 @@ def greedy(model: Any, prompt: list[int]) -> list[int]:
     return tokens[len(prompt) :]
 
 
-def shortfall(model: Any, prompt: list[int], expected: list[int]) -> float:
+def shortfall(model: Model, prompt: list[int], expected: list[int]) -> float:
     """How far the least likely of the expected tokens lies below the best of its step, in logits; 0 if all are best."""
     rows = logits_of(model, prompt + expected)[len(prompt) - 1 : -1]
     chosen = rows.gather(1, torch.tensor(expected, device=rows.device)[:, None])[:, 0]

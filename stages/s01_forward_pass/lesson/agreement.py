@@ -19,7 +19,7 @@ from rich.text import Text
 
 from common.errors import UserError
 from common.loader import find_checkpoint, load_model
-from common.models import ModelConfig
+from common.models import Model, ModelConfig
 from common.terminal.command_line import add_prompt, number, read_prompt, run, stage_parser
 from common.terminal.console import note, show, table
 
@@ -60,13 +60,12 @@ def load_transformers(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
 
 
-def check(folder: Path, config: ModelConfig, model: Any, tokens: Sequence[int]) -> Agreement:
+def check(folder: Path, config: ModelConfig, model: Model, tokens: Sequence[int]) -> Agreement:
     """Compare all that can be computed here; transformers is the reference where it is installed.
 
     model: ours, loaded from the same folder; a float32 copy is loaded if it is not float32 on the CPU.
     """
-    weights = next(model.parameters())
-    if weights.dtype != torch.float32 or weights.device.type != "cpu":
+    if model.dtype != torch.float32 or model.device.type != "cpu":
         model = load_model(folder, "cpu", "float32")[0]
     ways: dict[str, Callable[[], Trace]] = {
         "transformers": lambda: transformers_trace(load_transformers(folder), tokens),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.models import Model
 
 from ..engine import CausalAttention
 from .numpy_gpt2 import Trace
@@ -58,9 +59,9 @@ class Hooks:
 
 
 @torch.inference_mode()
-def torch_trace(model: Any, tokens: Sequence[int]) -> Trace:
+def torch_trace(model: Model, tokens: Sequence[int]) -> Trace:
     """The trace of one of our models for a prompt [N]."""
-    device = next(model.parameters()).device
+    device = model.device
     ids, positions = torch.tensor(tokens, device=device), torch.arange(len(tokens), device=device)
     with Hooks() as hooks:
         hooks.watch("embedding", model.blocks.layers[0], inputs=True)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.models import ModelConfig
+from common.models import Model, ModelConfig
 from common.tokenizer import Tokenizer
 
 from .attention import CausalAttention
@@ -32,7 +31,7 @@ class Token:
 
 
 def generate(
-    model: Any,
+    model: Model,
     tokens: Sequence[int],
     max_new_tokens: int,
     *,
@@ -80,7 +79,7 @@ def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> No
 
 @torch.inference_mode()
 def loop(
-    model: Any, tokens: list[int], max_new_tokens: int, eos_ids: Sequence[int], text: TextStream
+    model: Model, tokens: list[int], max_new_tokens: int, eos_ids: Sequence[int], text: TextStream
 ) -> Iterator[Token]:
     for left in reversed(range(max_new_tokens)):
         logits = forward(model, tokens)
@@ -98,9 +97,9 @@ def loop(
             return
 
 
-def forward(model: Any, tokens: list[int]) -> Tensor:
+def forward(model: Model, tokens: list[int]) -> Tensor:
     """Runs the whole text through the model. Returns the logits [vocab_size] of the token that follows it."""
-    device = model.embed.weight.device
+    device = model.device
     positions = torch.arange(len(tokens), device=device)
     hidden = model(torch.tensor(tokens, device=device), positions, CausalAttention())
     return model.logits(hidden[-1:])[0]

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.models import ModelConfig
+from common.models import Model, ModelConfig
 from common.tokenizer import Tokenizer
 
 from .attention import CachedAttention
@@ -33,7 +32,7 @@ class Token:
 
 
 def generate(
-    model: Any,
+    model: Model,
     tokens: Sequence[int],
     max_new_tokens: int,
     *,
@@ -81,10 +80,9 @@ def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> No
 
 @torch.inference_mode()
 def loop(
-    model: Any, tokens: list[int], max_new_tokens: int, eos_ids: Sequence[int], text: TextStream
+    model: Model, tokens: list[int], max_new_tokens: int, eos_ids: Sequence[int], text: TextStream
 ) -> Iterator[Token]:
-    weight = model.embed.weight
-    cache = KVCache(model.layers_info, len(tokens) + max_new_tokens, weight.device, weight.dtype)
+    cache = KVCache(model.layers_info, len(tokens) + max_new_tokens, model.device, model.dtype)
     attend = CachedAttention(cache)
     for left in reversed(range(max_new_tokens)):
         logits = forward(model, tokens, attend)
@@ -102,9 +100,9 @@ def loop(
             return
 
 
-def forward(model: Any, tokens: list[int], attend: CachedAttention) -> Tensor:
+def forward(model: Model, tokens: list[int], attend: CachedAttention) -> Tensor:
     """Runs the tokens that the cache does not hold yet. Returns the logits [vocab_size] of the one that follows."""
-    device = model.embed.weight.device
+    device = model.device
     start = attend.plan(len(tokens))
     positions = torch.arange(start, start + len(tokens), device=device)
     hidden = model(torch.tensor(tokens, device=device), positions, attend)

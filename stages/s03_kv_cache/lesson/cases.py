@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from common.bench.shapes import PUBLISHED, published
 from common.equality import Tally
 from common.errors import UserError
 from common.loader import build_model, load_model
+from common.models import Model
 
 from .runs import Run
 
@@ -29,7 +29,7 @@ class Case:
     """One model and what is measured with it."""
 
     name: str  # of the result
-    model: Any
+    model: Model
     prompt: list[int]
     lengths: tuple[int, ...]
     sampled: int  # steps without a cache that are run for each doubling of the length; 0: all
@@ -44,12 +44,12 @@ class Case:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.model.embed.weight.device
+        device: torch.device = self.model.device
         return device
 
     @property
     def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.model.embed.weight.dtype
+        dtype: torch.dtype = self.model.dtype
         return dtype
 
 
@@ -81,7 +81,7 @@ def prepare(name: str, device: torch.device, dtype: torch.dtype, lengths: Sequen
 
 
 @torch.inference_mode()
-def enliven(model: Any) -> None:
+def enliven(model: Model) -> None:
     """With weights as they are initialised a model mostly repeats its input; twice as large, it wanders."""
     for parameter in model.blocks.parameters():
         if parameter.dim() > 1:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 from rich.table import Table
 
+from common.models import Model
 from common.terminal.console import live, make_table
 
 from .. import engine
@@ -26,7 +26,7 @@ def choose_lengths(prompt: int, window: int) -> list[int]:
 
 
 def show_growth(
-    without: ModuleType, model: Any, prompt: Sequence[int], lengths: Sequence[int]
+    without: ModuleType, model: Model, prompt: Sequence[int], lengths: Sequence[int]
 ) -> list[float]:
     """Measures both sides at each length and shows each row as it comes -> the speed-ups."""
     cached = timed(len(prompt), generated(engine, model, prompt, lengths[-1]))

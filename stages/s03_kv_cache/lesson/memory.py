@@ -62,9 +62,7 @@ def show_published() -> bool:
 
 def layers_of(config: Any) -> list[LayerInfo]:
     with torch.device("meta"):
-        model: Any = new_model(config)
-    layers: list[LayerInfo] = model.layers_info
-    return layers
+        return new_model(config).layers_info
 
 
 def readable(count: int) -> str:

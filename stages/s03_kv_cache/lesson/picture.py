@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from rich.table import Table
 from rich.text import Text
 
+from common.models import Model
 from common.terminal.console import make_table, piece
 
 from ..engine.attention import CachedAttention
@@ -32,10 +32,9 @@ class Snapshot:
 
 
 @torch.inference_mode()
-def watch(model: Any, tokens: Sequence[int], steps: int = 2) -> list[Snapshot]:
+def watch(model: Model, tokens: Sequence[int], steps: int = 2) -> list[Snapshot]:
     """Prefill and `steps` decode steps with room for one token more -> the cache after each."""
-    weight = model.embed.weight
-    cache = KVCache(model.layers_info, len(tokens) + steps + 1, weight.device, weight.dtype)
+    cache = KVCache(model.layers_info, len(tokens) + steps + 1, model.device, model.dtype)
     for memory in (*cache.k, *cache.v):
         memory.fill_(torch.nan)
     attend, given, seen = CachedAttention(cache), list(tokens), []

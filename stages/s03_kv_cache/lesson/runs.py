@@ -17,6 +17,7 @@ from torch import Tensor
 
 from common.equality import NEAR_TIE, Tally, assert_same_tokens, bfloat16_ulps
 from common.loader import save_model
+from common.models import Model
 
 STEPS = (
     8  # between neighbouring bfloat16 numbers: what rounding in some dozens of layers was seen to add up to
@@ -56,13 +57,13 @@ def timed(prompt: int, tokens: Iterable[int]) -> Run:
     return run
 
 
-def generated(engine: ModuleType, model: Any, prompt: Sequence[int], total: int) -> Iterable[int]:
+def generated(engine: ModuleType, model: Model, prompt: Sequence[int], total: int) -> Iterable[int]:
     """An engine's tokens up to `total` with the prompt, end tokens or not."""
     return (token.id for token in engine.generate(model, prompt, total - len(prompt)))
 
 
 def stepwise(
-    engine: ModuleType, model: Any, text: Sequence[int], prompt: int, total: int, every: int = 0
+    engine: ModuleType, model: Model, text: Sequence[int], prompt: int, total: int, every: int = 0
 ) -> tuple[Run, list[tuple[int, Any]]]:
     """What an engine without a cache takes for `text`, which is known: each of its steps is one over a longer text.
 
@@ -92,16 +93,15 @@ def stepwise(
 class Twin:
     """The same weights in transformers. Raises ImportError where it is not installed."""
 
-    def __init__(self, model: Any, folder: Path, dtype: torch.dtype | None = None):
+    def __init__(self, model: Model, folder: Path, dtype: torch.dtype | None = None):
         from transformers import AutoModelForCausalLM, GenerationConfig
         from transformers.utils import logging
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        weight = model.embed.weight
-        save_model(model, folder, weight.dtype)
-        theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or weight.dtype)
-        self.model: Any = theirs.to(weight.device).eval()
+        save_model(model, folder, model.dtype)
+        theirs: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or model.dtype)
+        self.model: Any = theirs.to(model.device).eval()
         self.model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)  # no end token
 
     def run(self, prompt: Sequence[int], total: int) -> Run:
@@ -152,7 +152,7 @@ def rule(dtype: torch.dtype) -> dict[str, Any]:
 def check_against(
     twin: Twin,
     engine: ModuleType,
-    model: Any,
+    model: Model,
     prompt: Sequence[int],
     ours: Sequence[int],
     theirs: Sequence[int],
@@ -163,7 +163,7 @@ def check_against(
         lambda behind: generated(engine, model, [*prompt, *behind], total) if behind else ours,
         theirs,
         lambda i: twin.logits([*prompt, *theirs[:i]]),
-        **rule(model.embed.weight.dtype),
+        **rule(model.dtype),
     )
 
 

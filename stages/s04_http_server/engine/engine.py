@@ -7,11 +7,10 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from common.errors import UserError
 from common.loader import load_model
-from common.models import ModelConfig
+from common.models import Model, ModelConfig
 from common.tokenizer import Tokenizer
 
 from .config import EngineConfig
@@ -71,14 +70,14 @@ Prompt = str | Sequence[int]  # text, or token ids
 class Engine:
     """One model, one request at a time. Its methods may be called from any thread."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, model_config: ModelConfig, config: EngineConfig):
+    def __init__(self, model: Model, tokenizer: Tokenizer, model_config: ModelConfig, config: EngineConfig):
         self.model, self.tokenizer, self.model_config, self.config = model, tokenizer, model_config, config
         self.max_seq_len = config.max_seq_len or model_config.max_positions
         if self.max_seq_len > model_config.max_positions:
             raise UserError(
                 f"max_seq_len = {self.max_seq_len}, but the model's window is {model_config.max_positions}"
             )
-        self.device, self.dtype = model.embed.weight.device, model.embed.weight.dtype
+        self.device, self.dtype = model.device, model.dtype
         self.lock = threading.Lock()  # the thread that holds it may run the model
         self.active: set[str] = set()  # ids of waiting and running requests; `abort` takes an id out
 
