@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,12 @@ def copy_of_the_tree(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Commands run in a copy, so that no attempt in work/ and no result of the reader's is touched."""
-    return copy_of_the_tree(tmp_path_factory.mktemp("a clone"))
+    root = copy_of_the_tree(tmp_path_factory.mktemp("a clone"))
+    python = root / ".venv" / "bin" / "python"  # what `make` sets up for a reader: here, this very Python
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    return root
 
 
 def run(text: str, root: Path) -> None:
@@ -119,6 +125,37 @@ def test_stages_that_do_not_exist_are_planned_and_others_are_not(tmp_path):
     assert [row.endswith("| planned |") for row in rows] == [False] * 4 + [True] * 16
     assert "](stages/s02_" in rows[1]
     assert "](stages/" not in rows[4]
+
+
+def test_first_lines_say_how_many_stages_are_here():
+    words = "No One Two Three Four Five Six Seven Eight Nine Ten Eleven Twelve Thirteen Fourteen Fifteen Sixteen"
+    words = [*words.split(), "Seventeen", "Eighteen", "Nineteen", "All"]
+    first = TEXT.split("```")[0]
+    assert f"**{words[len(stages())]} of twenty stages are here**" in first
+
+
+def test_a_command_for_the_reader_works_in_a_plain_shell():
+    plain = re.compile(r"(make|curl|head|diff|source|VITRINE_SOLUTIONS=1 \.venv/bin/python|\.venv/bin/python) ")
+    assert not [text for text, c in TYPED.items() if not plain.match(text) and c.path == README]
+    for path in sorted((ROOT / "stages").glob("s0[1-4]_*/README.md")):
+        assert not [c.text for c in readme.commands(path) if not plain.match(c.text)], path
+
+
+def test_every_stages_page_links_its_article():
+    for stage in stages():
+        article = next((ROOT / "articles").glob(f"{stage.nn}-*.md"), None)
+        page = (stage.folder / "README.md").read_text(encoding="utf-8")
+        assert article is None or f"(../../articles/{article.name})" in page, stage.folder.name
+
+
+def test_the_model_that_all_stages_share_has_its_row(tmp_path):
+    root = build(tmp_path).root
+    (root / "articles").mkdir(exist_ok=True)
+    (root / "articles" / "00-the-model.md").write_text("# The model\n", encoding="utf-8")
+    rows = readme.stage_table(root)[2:]
+    assert rows[0].startswith("| 00 | The model |")
+    assert "(articles/00-the-model.md)" in rows[0]
+    assert len(rows) == 21
 
 
 def test_this_tables_stages_are_those_of_the_chain():

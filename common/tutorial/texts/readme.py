@@ -28,7 +28,7 @@ PLANNED = {  # what is to come, in order: title, and what its demo is to show
     "Greedy decoding": "",
     "KV cache": "",
     "HTTP server": "the engine behind OpenAI's protocol, streaming",
-    "Sampling": "one prompt under nine presets; the same seed gives the same text in any company",
+    "Sampling": "one prompt under nine presets; the same seed gives the same text, alone or in a batch",
     "Request queue": "requests that wait, run, finish, fail and are cancelled",
     "Prefill batching": "five prompts in one forward pass",
     "Continuous batching": "requests join and leave between two steps; long prompts in chunks",
@@ -85,7 +85,7 @@ def stage_table(root: Path = ROOT) -> list[str]:
     """number, title (linked), question, key number against the stage before, status."""
     built = {stage.number: stage for stage in stages(root)}
     planned = list(PLANNED.items())
-    rows = []
+    rows = prologue(root)
     for number in range(1, max([len(planned), *built]) + 1):
         if number not in built:
             title, shows = planned[number - 1]
@@ -97,6 +97,15 @@ def stage_table(root: Path = ROOT) -> list[str]:
         status = f"runs, [article](articles/{article.name})" if article else "runs"
         rows.append([stage.nn, link, stage.manifest.question, headline(stage, root), status])
     return markdown(["", "stage", "question", "its number", "status"], rows)
+
+
+def prologue(root: Path = ROOT) -> list[list[str]]:
+    """Article 00, which belongs to no stage: it reads the model that all of them share."""
+    article = next((root / "articles").glob("00-*.md"), None)
+    if article is None:
+        return []
+    status = f"[article](articles/{article.name})"
+    return [["00", "The model", "What is inside the one file that all stages share?", "", status]]
 
 
 def headline(stage: Stage, root: Path = ROOT) -> str:
