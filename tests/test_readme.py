@@ -128,14 +128,18 @@ def test_stages_that_do_not_exist_are_planned_and_others_are_not(tmp_path):
 
 
 def test_first_lines_say_how_many_stages_are_here():
-    words = "No One Two Three Four Five Six Seven Eight Nine Ten Eleven Twelve Thirteen Fourteen Fifteen Sixteen"
+    words = (
+        "No One Two Three Four Five Six Seven Eight Nine Ten Eleven Twelve Thirteen Fourteen Fifteen Sixteen"
+    )
     words = [*words.split(), "Seventeen", "Eighteen", "Nineteen", "All"]
     first = TEXT.split("```")[0]
     assert f"**{words[len(stages())]} of twenty stages are here**" in first
 
 
 def test_a_command_for_the_reader_works_in_a_plain_shell():
-    plain = re.compile(r"(make|curl|head|diff|source|VITRINE_SOLUTIONS=1 \.venv/bin/python|\.venv/bin/python) ")
+    plain = re.compile(
+        r"(make|curl|head|diff|source|VITRINE_SOLUTIONS=1 \.venv/bin/python|\.venv/bin/python) "
+    )
     assert not [text for text, c in TYPED.items() if not plain.match(text) and c.path == README]
     for path in sorted((ROOT / "stages").glob("s0[1-4]_*/README.md")):
         assert not [c.text for c in readme.commands(path) if not plain.match(c.text)], path

@@ -20,7 +20,8 @@ import regex  # type: ignore[import-untyped]  # Python's re has no \p{L}
 from common.errors import UserError
 
 # A word keeps the space before it; letters, digits and other signs never share a word. Of several
-# white-space characters the last goes to the word that follows.
+# white-space characters, the last goes to the word that follows. What counts as a letter is decided by the
+# Unicode tables of `regex`; a letter that is newer than those of tokenizers is split differently there.
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 Pair = tuple[bytes, bytes]
