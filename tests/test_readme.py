@@ -152,6 +152,13 @@ def test_every_stages_page_links_its_article():
         assert article is None or f"(../../articles/{article.name})" in page, stage.folder.name
 
 
+def test_every_article_that_breaks_something_has_its_symptom():
+    page = (ROOT / "articles" / "symptoms.md").read_text(encoding="utf-8")
+    articles = sorted((ROOT / "articles").glob("[0-9][0-9]-*.md"))
+    assert len(articles) > len(stages())
+    assert not [article.name for article in articles if f"({article.name})" not in page]
+
+
 def test_the_model_that_all_stages_share_has_its_row(tmp_path):
     root = build(tmp_path).root
     (root / "articles").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""How an engine is set up. Each field is a flag of the server and an environment variable too."""
+"""How an engine is set up. Each field is also a flag of the server and an environment variable."""
 
 from __future__ import annotations
 
