@@ -153,6 +153,20 @@ def test_write_streams_long_text_without_wrapping():
     assert out.getvalue() == "x" * 100
 
 
+@settings(deadline=None)
+@given(st.lists(st.text("ab \n", max_size=7)), st.integers(20, 40))
+def test_a_flow_breaks_lines_between_words_wherever_tokens_are_cut(parts, width):
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ui, "console", ui.make_console(out, {"COLUMNS": str(width)}))
+        flow = ui.Flow(indent=2)
+        for part in parts:
+            flow.write(part)
+        flow.end()
+    assert out.getvalue().split() == "".join(parts).split()
+    assert all(len(line) <= width or " " not in line.strip() for line in out.getvalue().splitlines())
+
+
 @pytest.mark.parametrize("share", [-1.0, 0.0, 0.001, 0.5, 1.0, 2.0])
 def test_bar_stays_within_its_width(share):
     assert len(ui.bar(share, 10)) <= 10

@@ -7,6 +7,7 @@ no control codes, at a fixed width. NO_COLOR and FORCE_COLOR are honoured; COLUM
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
 from rich import box
+from rich.cells import cell_len
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -25,6 +27,7 @@ from rich.text import Text
 
 __all__ = [
     "Candidate",
+    "Flow",
     "Group",
     "View",
     "bar",
@@ -109,8 +112,56 @@ def show(*renderables: RenderableType) -> None:
 
 
 def write(text: str = "", end: str = "", style: str | None = None) -> None:
-    """Text as it comes from a model, at once and never re-wrapped."""
+    """Text at once and as it is: lines are never wrapped."""
     console.print(Text(printable(text), style=style or ""), end=end, soft_wrap=True)
+
+
+class Flow:
+    """Text from a model, shown as it arrives, with lines broken between words.
+
+    A word is shown when it is complete, because only then do we know whether it fits on the line. `end` shows
+    the last one. indent: how far lines are moved to the right. column: where the line stands; set it after writing
+    something else on it.
+    """
+
+    def __init__(self, indent: int = 0) -> None:
+        self.indent = indent
+        self.column = 0
+        self._spaces = ""  # before the word, dropped where the line is broken
+        self._word: list[tuple[str, str | None]] = []
+
+    def write(self, text: str, style: str | None = None) -> None:
+        for part in re.findall(r"\n|[^\S\n]+|\S+", printable(text)):
+            if not part.isspace():
+                self._word.append((part, style))
+                continue
+            self._show_word()
+            if part == "\n":
+                write(end="\n")
+                self.column, self._spaces = 0, ""
+            else:
+                self._spaces += part
+
+    def end(self) -> None:
+        """Shows what is left and ends the line, unless it is empty."""
+        self._show_word()
+        if self.column:
+            write(end="\n")
+        self.column, self._spaces = 0, ""
+
+    def _show_word(self) -> None:
+        if not self._word:
+            return
+        width = sum(cell_len(part) for part, _ in self._word)
+        if self.column and self.column + len(self._spaces) + width > console.width:
+            write(end="\n")
+            self.column, self._spaces = 0, ""
+        before = self._spaces if self.column else " " * self.indent + self._spaces
+        write(before)
+        for part, style in self._word:
+            write(part, style=style)
+        self.column += len(before) + width
+        self._spaces, self._word = "", []
 
 
 def heading(text: str) -> None:
@@ -159,6 +210,7 @@ def make_table(
         header_style=QUIET,
         border_style=QUIET,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for index, name in enumerate(columns):
         cells = [row[index] for row in rows]

@@ -23,10 +23,12 @@ from .engine import CausalAttention
 from .lesson.agreement import check, show_agreement
 from .lesson.bpe_file import load_bpe
 from .lesson.bpe_train import train
+from .lesson.mask import Unmasked, expectations, mask_picture
 from .lesson.numpy_gpt2 import check_tokens
 from .lesson.report import merges_table, model_facts, parts_table, positions_table, tensors_table, tokens_view
 from .lesson.tensors import TensorInfo, count_parameters, list_tensors
 
+MASK_UP_TO = 8  # tokens; the picture of a longer mask does not fit a narrow terminal
 COMPARE_UP_TO = 500_000_000  # parameters; beyond, three more copies of the model are not made unasked
 
 
@@ -72,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_merges(folder, prompt, args.word, tokenizer)
     show_model(args.model, config, infos, model)
     show_next_token(tokens, model, tokenizer, args.top)
+    if len(tokens) > 1:
+        show_mask(tokens, model, tokenizer)
     small = sum(count_parameters(infos).values()) <= COMPARE_UP_TO
     if args.compare or (args.compare is None and small):
         heading("Do others compute the same?")
@@ -124,20 +128,35 @@ def show_next_token(tokens: Sequence[int], model: Model, tokenizer: Tokenizer, t
     best = logits[-1].softmax(-1).topk(min(top, vocabulary))
     ids = best.indices.tolist()
     columns = tokenizer.pieces(ids), ids, best.values.tolist(), logits[-1][best.indices].tolist()
-    title = "The last row: what may follow the prompt"
-    show(candidates([Candidate(*row) for row in zip(*columns, strict=True)], title=title))
+    show(Text("The last row: what may follow the prompt", style="bold"))
+    show(candidates([Candidate(*row) for row in zip(*columns, strict=True)]))
     before, after = (tokenizer.decode(part, skip_special=False) for part in (tokens, [*tokens, ids[0]]))
     new = after[len(before) :] if after.startswith(before) else tokenizer.pieces(ids[:1])[0]
     longer = Text(printable(before[-300:])).append(printable(new), style="bold reverse")
     panel(longer, "with the likeliest token")
 
 
+def show_mask(tokens: Sequence[int], model: Model, tokenizer: Tokenizer) -> None:
+    """The causal mask, and what the rows of logits say without it."""
+    heading("The mask: what if a token could see the future?")
+    pieces = tokenizer.pieces(tokens)
+    if len(tokens) <= MASK_UP_TO:
+        note("A row for each token: ■ it may look at this one, · it may not.")
+        show(mask_picture(pieces), "")
+    masked, unmasked = forward(model, tokens), forward(model, tokens, Unmasked())
+    show(expectations(pieces, masked, unmasked, tokenizer), "")
+    note(
+        "Without the mask an earlier token has already seen the one it should predict, and the last row changes too: "
+        "in every layer it reads tokens that the model was never trained to produce."
+    )
+
+
 @torch.inference_mode()
-def forward(model: Model, tokens: Sequence[int]) -> Tensor:
+def forward(model: Model, tokens: Sequence[int], attend: CausalAttention | None = None) -> Tensor:
     """Token ids [N] to logits [N, vocab_size], float32 on the CPU: the whole of this stage's engine."""
     device = model.device
     ids = torch.tensor(tokens, device=device)
-    hidden = model(ids, torch.arange(len(tokens), device=device), CausalAttention())
+    hidden = model(ids, torch.arange(len(tokens), device=device), attend or CausalAttention())
     logits: Tensor = model.logits(hidden)
     return logits.float().cpu()
 

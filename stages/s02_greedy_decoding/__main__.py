@@ -14,7 +14,6 @@ from common.errors import UserError
 from common.loader import find_checkpoint, load_model
 from common.models import Model
 from common.terminal.command_line import (
-    DEFAULT_PROMPT,
     add_max_tokens,
     add_model_flags,
     add_prompt,
@@ -24,7 +23,7 @@ from common.terminal.command_line import (
     run,
     stage_parser,
 )
-from common.terminal.console import heading, live, note, printable, show, write
+from common.terminal.console import Flow, heading, live, note, printable, show
 from common.tokenizer import Tokenizer
 
 from .engine import Token, generate
@@ -36,6 +35,7 @@ from .lesson.steps import show_outcomes, show_step
 
 COMPARE_UP_TO = 500_000_000  # parameters; beyond, a second copy of the model is not made unasked
 STEPS_SHOWN = 3
+PROMPT = "Once upon a time there was"  # greedy decoding goes in circles after it, within 100 tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ['--prompt "The old king" --max-tokens 40', '--stop "." --show-steps', "--prompt-ids 12,7,33"],
     )
     add_model_flags(parser)
-    add_prompt(parser)
+    add_prompt(parser, PROMPT)
     parser.add_argument(
         "--prompt-ids", type=token_ids, metavar="IDS", help="token ids in place of text: 12,7,33"
     )
@@ -106,7 +106,7 @@ def token_ids(text: str) -> list[int]:
 def read_tokens(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
     if args.prompt_ids is None:
         return tokenizer.encode(read_prompt(args))
-    if args.prompt != DEFAULT_PROMPT or args.prompt_file:
+    if args.prompt != PROMPT or args.prompt_file:
         raise UserError("--prompt-ids and a text exclude each other: give one of them")
     return list(args.prompt_ids)
 
@@ -159,19 +159,22 @@ def show_black_box(box: BlackBox, scene: Scene) -> tuple[Outcome, list[Any]]:
 
 
 def show_text(prompt: str, text: str) -> None:
-    write(prompt, style="bright_black")
-    write(text, end="\n")
+    flow = Flow()
+    flow.write(prompt, style="bright_black")
+    flow.write(text)
+    flow.end()
 
 
 def show_glass_box(scene: Scene) -> Outcome:
     """Our loop; the text appears as it is made."""
     heading("The glass box: our own loop, token by token")
-    write(scene.prompt_text, style="bright_black")
+    flow = Flow()
+    flow.write(scene.prompt_text, style="bright_black")
     ours = Outcome()
     for token, seconds in timed(scene.generate()):
         ours.add(token, seconds)
-        write(token.text)
-    write(end="\n")
+        flow.write(token.text)
+    flow.end()
     return ours
 
 

@@ -25,14 +25,14 @@ from common.terminal.command_line import (
     run,
     stage_parser,
 )
-from common.terminal.console import heading, note, show, table, write
+from common.terminal.console import Flow, console, heading, note, show, table
 from common.tokenizer import Tokenizer
 from common.tutorial import load_stage
 
 from . import engine
 from .lesson.growth import choose_lengths, show_growth
 from .lesson.memory import show_cache, show_published
-from .lesson.picture import SHOWN, draw, watch
+from .lesson.picture import SLOTS, draw, watch
 from .lesson.runs import Run, rule
 
 
@@ -104,14 +104,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def stream(scene: Scene, side: ModuleType, title: str) -> tuple[Run, list[Any]]:
     """Writes the text as it is made -> its times, and the tokens with their logits."""
     show("", Text(title, style="bold"))
-    write(scene.tokenizer.decode(scene.prompt, skip_special=False), style="bright_black")
+    flow = Flow()
+    flow.write(scene.tokenizer.decode(scene.prompt, skip_special=False), style="bright_black")
     result, tokens, start = Run(len(scene.prompt)), [], perf_counter()
     for token in scene.tokens(side):
         result.seconds.append(perf_counter() - start)
         result.tokens.append(token.id)
         tokens.append(token)
-        write(token.text)
-    write(end="\n")
+        flow.write(token.text)
+    flow.end()
     note(f"{len(tokens)} tokens in {result.seconds[-1]:.2f} s")
     return result, tokens
 
@@ -136,13 +137,17 @@ def show_verdict(scene: Scene, slow: Run, fast: Run, chosen: Sequence[Any]) -> b
 
 def show_picture(scene: Scene) -> None:
     """The slots at prefill and at two decode steps, from a real cache."""
-    begin = scene.prompt[: SHOWN - 3]
-    snapshots = watch(scene.model, begin)
-    ids = [*begin, *(one.chosen for one in snapshots)]
-    pieces = {i: scene.tokenizer.decode([i], skip_special=False) for i in ids}
+    for slots in SLOTS:  # as many as fit the terminal
+        begin = scene.prompt[: slots - 3]
+        snapshots = watch(scene.model, begin)
+        ids = [*begin, *(one.chosen for one in snapshots)]
+        pieces = {i: scene.tokenizer.decode([i], skip_special=False) for i in ids}
+        picture = draw(snapshots, pieces)
+        if console.measure(picture).maximum <= console.width:
+            break
     if len(begin) < len(scene.prompt):
         note(f"of the prompt's first {len(begin)} tokens")
-    show("", draw(snapshots, pieces), "")
+    show("", picture, "")
     note("[written in this step]; what stands without brackets was there before and is only read.")
     note("A token enters the cache when it goes through the model, one step after it was chosen.")
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import inspect
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from rich.text import Text
 
 from common.errors import UserError
 from common.loader import find_checkpoint, load_config
@@ -21,14 +24,16 @@ from common.terminal.command_line import (
     run,
     stage_parser,
 )
-from common.terminal.console import heading, note, panel, show, table, write
+from common.terminal.console import Flow, heading, note, show, table, write
 from common.tokenizer import Tokenizer
 
 from .lesson import hangup, openai_client
 from .lesson.process import LiveServer, server_flags
-from .lesson.wire import Arrivals, Call, curl, payload, text_of
+from .lesson.readers import replay, stream_reader, whole_reader
+from .lesson.wire import Arrivals, Call, changes, curl, payload, shell_lines, text_of
 
 MESSAGE = "Tell me a story about a fox."
+WIRE_INDENT = 11  # columns for the time before each chunk
 LONG = 300  # tokens of the answer that stands in the way of another
 
 
@@ -121,8 +126,10 @@ def check(args: argparse.Namespace) -> int:
 
 def show_start(server: LiveServer) -> None:
     heading("A server starts")
-    type_out(" ".join(["python", *server.command[1:]]))
-    write(server.banner, end="\n", style="bright_black")
+    type_out(shell_lines(["python", *server.command[1:]]))
+    flow = Flow()
+    flow.write(server.banner.splitlines()[0], style="bright_black")
+    flow.end()
     show("")
     for seconds, state in server.states():
         write(f"{seconds:7.2f} s  GET /health  ", style="bright_black")
@@ -132,31 +139,19 @@ def show_start(server: LiveServer) -> None:
     )
 
 
-def show_curl(scene: Scene) -> None:
-    heading("curl: a completion")
-    ask(scene, Call("/health"))
-    arrivals = ask(scene, Call("/v1/completions", scene.completion(max_tokens=scene.max_tokens)))
-    note(f"All of it after {ms(arrivals.first)}; until then, nothing.")
-
-
-def show_chat(scene: Scene) -> None:
-    heading("curl: a chat, streamed")
-    call = Call("/v1/chat/completions", scene.chat(max_tokens=scene.max_tokens, stream=True))
-    type_out(call.typed(scene.url))
-    texts: list[float] = []
-
-    def on_line(seconds: float, line: str) -> None:
-        text = text_of(payload(line) or {"choices": []})
-        if text:
-            texts.append(seconds)
-            write(text)
-
-    arrivals = curl(call, scene.url, on_line)
-    write(end="\n")
-    if texts:
+def show_readers(scene: Scene) -> None:
+    """The same answer for a client that waits for all of it, and for one that reads a stream."""
+    heading("Two readers, one answer")
+    body = scene.chat(max_tokens=scene.max_tokens)
+    calls = [Call("/v1/chat/completions", more) for more in (body, body | {"stream": True})]
+    for call in calls:
+        type_out(call.typed(scene.url))
+    whole, streamed = whole_reader(calls[0], scene.url), stream_reader(calls[1], scene.url)
+    replay(whole, streamed)
+    if streamed.texts:
         note(
-            f"(only the text of the chunks is shown.) First text after {ms(texts[0])}, the end after "
-            f"{ms(arrivals.last)}: a reader starts {arrivals.last / texts[0]:.0f}x sooner."
+            f"First text after {ms(streamed.first)} instead of {ms(whole.first)}: with a stream, a reader starts "
+            f"{whole.first / streamed.first:.0f}x sooner. The end comes at about the same time."
         )
 
 
@@ -166,14 +161,15 @@ def show_openai(scene: Scene) -> None:
         return note("the openai package is not installed here, so this part is left out: pip install openai")
     import openai
 
-    panel(inspect.getsource(openai_client.ask).rstrip(), f"openai {openai.__version__}")
-    start, first = time.perf_counter(), 0.0
+    show(Text(inspect.getsource(openai_client.ask).rstrip(), style="cyan"), "")
+    start, first, flow = time.perf_counter(), 0.0, Flow()
     for text in openai_client.ask(scene.url, scene.model, scene.message, scene.max_tokens):
         first = first or (time.perf_counter() - start if text else 0.0)
-        write(text)
-    write(end="\n")
+        flow.write(text)
+    flow.end()
     return note(
-        f"First text after {ms(first)} (the client's own start included), the end after {ms(time.perf_counter() - start)}."
+        f"openai {openai.__version__}: first text after {ms(first)} (the client's own start included), "
+        f"the end after {ms(time.perf_counter() - start)}."
     )
 
 
@@ -181,7 +177,24 @@ def show_wire(scene: Scene) -> None:
     heading("What went over the wire")
     options = {"include_usage": True}
     body = scene.chat(max_tokens=min(3, scene.max_tokens), stream=True, stream_options=options)
-    arrivals = ask(scene, Call("/v1/chat/completions", body), timed=True)
+    call = Call("/v1/chat/completions", body)
+    type_out(call.typed(scene.url))
+    first: dict[str, object] = {}
+
+    def show_chunk(seconds: float, line: str) -> None:
+        """The first chunk whole, of the others what is new."""
+        chunk = payload(line)
+        flow = Flow(indent=WIRE_INDENT)
+        if line:
+            write(f"{ms(seconds):>{WIRE_INDENT - 2}}  ", style="bright_black")
+            flow.column = WIRE_INDENT
+        flow.write(line if chunk is None or not first else f"data: {changes(chunk, first)}")
+        flow.end()
+        if not line:
+            show("")
+        first.update(first or chunk or {})
+
+    arrivals = curl(call, scene.url, show_chunk)
     chunks = [chunk for _, line in arrivals.lines if (chunk := payload(line))]
     text = "".join(map(text_of, chunks))
     sent = sum(len(line.encode()) + 1 for _, line in arrivals.lines)
@@ -227,8 +240,7 @@ def show_stop(server: LiveServer) -> None:
 
 
 PARTS: dict[str, Callable[[Scene], None]] = {
-    "curl": show_curl,
-    "chat": show_chat,
+    "readers": show_readers,
     "openai": show_openai,
     "wire": show_wire,
     "hang-up": show_hang_up,
@@ -248,20 +260,19 @@ def keep(server: LiveServer) -> int:
         return server.exit_code or 0
 
 
-def ask(scene: Scene, call: Call, timed: bool = False) -> Arrivals:
-    """Shows a command and what it prints, as it prints it; `timed` puts the moment before each line."""
+def ask(scene: Scene, call: Call) -> Arrivals:
+    """Shows a command and the JSON that it prints, with blanks after commas and lines that fit."""
     type_out(call.typed(scene.url))
-    arrivals = curl(call, scene.url, lambda seconds, line: show_line(seconds, line, timed))
-    if not timed:
-        note(f"-> {ms(arrivals.last)}")
+    return curl(call, scene.url, show_json)
+
+
+def show_json(seconds: float, line: str) -> None:
+    value, end = json.JSONDecoder().raw_decode(line)
+    flow = Flow()
+    flow.write(json.dumps(value, ensure_ascii=False) + line[end:])
+    flow.end()
+    note(f"-> {ms(seconds)}")
     show("")
-    return arrivals
-
-
-def show_line(seconds: float, line: str, timed: bool) -> None:
-    if timed and line:
-        write(f"{ms(seconds):>9}  ", style="bright_black")
-    write(line, end="\n")
 
 
 def type_out(command: str) -> None:

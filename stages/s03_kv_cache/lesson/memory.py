@@ -54,8 +54,9 @@ def show_published() -> bool:
         rows.append(
             [name, config.num_layers, heads, config.head_dim, readable(caches[0].nbytes // 1024), *sizes]
         )
-    lengths = [f"{n // 1024}k tokens" for n in LENGTHS]
-    table(None, ["shape, bfloat16", "layers", "KV heads", "head size", "a token", *lengths], rows)
+    lengths = [f"{n // 1024}k" for n in LENGTHS]
+    lengths[0] += " tokens"
+    table(None, ["bfloat16", "layers", "KV heads", "head dim", "a token", *lengths], rows)
     note("* longer than the model's window: what it would take.")
     return agree
 

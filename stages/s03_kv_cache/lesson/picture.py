@@ -19,7 +19,7 @@ from ..engine.attention import CachedAttention
 from ..engine.generate import forward
 from ..engine.kv_cache import KVCache
 
-SHOWN = 9  # slots, as many as fit a narrow terminal
+SLOTS = range(9, 3, -1)  # how many are shown: the most that fit the terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ def filled(cache: KVCache) -> list[bool]:
 def draw(snapshots: Sequence[Snapshot], pieces: dict[int, str]) -> Table:
     """A row a step, a column a slot: [new], kept, and . where nothing is yet. pieces: token id -> text."""
     slots = len(snapshots[0].filled)
-    # Short heads: the table has to fit 88 columns.
-    names = ["step", "sees", *(f"slot {i}" if i == 0 else str(i) for i in range(slots)), "next"]
+    # Short heads: the table has to fit 80 columns.
+    names = ["step", "runs", *(f"slot {i}" if i == 0 else str(i) for i in range(slots)), "next"]
     rows: list[list[object]] = []
     text: list[int] = []
     before = [False] * slots

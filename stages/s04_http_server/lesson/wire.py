@@ -7,14 +7,16 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import httpx
 
 from common.errors import UserError
 
+WIDTH, CONTINUED = 80, " \\\n  "
 Line = Callable[[float, str], None]  # called with the seconds since the request was sent
 
 
@@ -28,7 +30,7 @@ class Call:
 
     @property
     def text(self) -> str:
-        return self.body if isinstance(self.body, str) else json.dumps(self.body, ensure_ascii=False)
+        return self.body if isinstance(self.body, str) else laid_out(self.body or {})
 
     def words(self, url: str) -> list[str]:
         """The curl command. -N: no buffer, so that each chunk is seen when it comes."""
@@ -40,10 +42,11 @@ class Call:
         return words
 
     def typed(self, url: str) -> str:
-        """The command as a shell takes it, the body on a line of its own."""
+        """The command as a shell takes it: the header and the body each on a line of its own."""
         words = self.words(url)
-        at = words.index("-d") if "-d" in words else len(words)
-        return " \\\n  ".join(shlex.join(part) for part in (words[:at], words[at:]) if part)
+        starts = [0, *(i for i, word in enumerate(words) if word in ("-H", "-d")), len(words)]
+        parts = [shlex.join(words[a:b]) for a, b in pairwise(starts)]
+        return CONTINUED.join(parts)
 
     @property
     def streams(self) -> bool:
@@ -97,6 +100,43 @@ def _httpx_lines(call: Call, url: str) -> Iterator[str]:
         yield from answer.iter_lines()
         if call.status:
             yield f"[{answer.status_code}]"
+
+
+def laid_out(body: Mapping[str, Any]) -> str:
+    """JSON of a body, with a line break before a field that would not fit on the line of a typed command."""
+    indent = len("  -d '{")
+    fields = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in body.items()]
+    lines = [""]
+    for field_text in fields:
+        if lines[-1] and indent + len(lines[-1]) + len(field_text) + 3 > WIDTH:
+            lines.append("")
+        lines[-1] += f", {field_text}" if lines[-1] else field_text
+    return "{" + f",\n{' ' * indent}".join(lines) + "}"
+
+
+def shell_lines(words: Sequence[str]) -> str:
+    """A command with its flags, broken before a flag that would not fit on the line."""
+    lines = [""]
+    for word in words:
+        if word.startswith("--") and len(lines[-1]) + len(word) + 16 > WIDTH:
+            lines.append("")
+        lines[-1] += f" {shlex.quote(word)}" if lines[-1] else shlex.quote(word)
+    return CONTINUED.join(lines)
+
+
+def changes(value: Any, before: Any) -> str:
+    """JSON of `value`, with `…` for what is the same in `before`."""
+    if isinstance(value, dict) and isinstance(before, dict):
+        parts: list[str] = []
+        for name, inner in value.items():
+            if name in before and before[name] == inner:
+                parts += ["…"] * (parts[-1:] != ["…"])
+            else:
+                parts.append(f"{json.dumps(name)}: {changes(inner, before.get(name))}")
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(value, list) and isinstance(before, list) and len(value) == len(before):
+        return "[" + ", ".join(changes(one, other) for one, other in zip(value, before, strict=True)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def payload(line: str) -> dict[str, Any] | None:
