@@ -10,13 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["NEAR_TIE", "Tally", "assert_same_tokens", "bfloat16_ulps"]
+__all__ = ["NEAR_TIE", "Tally", "assert_same_tokens", "bfloat16_ulps", "near_tie_rule"]
 
 NEAR_TIE = 1e-4  # in scores (logits, or logits plus noise) of order ten; float32 rounds them to about 1e-5
 ONE_IN = 500
+# 16 bits put many tokens on exactly the same score, so ties are common there.
+ONE_IN_16_BITS = 4
+# between neighbouring bfloat16 numbers: what rounding in some dozens of layers was seen to add up to
+STEPS_16_BITS = 8
 
 Continue = Callable[[list[int]], Iterable[int]]
 
@@ -109,3 +115,14 @@ def bfloat16_ulps(count: int) -> Callable[[float], float]:
     bfloat16 keeps 8 bits of a number: neighbours between 2 and 4 lie 2**-6 apart.
     """
     return lambda best: count * 2.0 ** (math.floor(math.log2(max(abs(best), 2.0**-126))) - 7)
+
+
+def near_tie_rule(dtype: str | torch.dtype) -> dict[str, Any]:
+    """What counts as a near tie with weights of `dtype`, as arguments of `assert_same_tokens`.
+
+    In 16 bits a differing token must be within eight bfloat16 steps of the best, which says little of one token and much
+    of a hundred.
+    """
+    if str(dtype).removeprefix("torch.") == "float32":
+        return {"tolerance": NEAR_TIE, "one_in": ONE_IN}
+    return {"tolerance": bfloat16_ulps(STEPS_16_BITS), "one_in": ONE_IN_16_BITS}

@@ -216,6 +216,8 @@ def test_results_of_other_code_are_warned_about_and_misfits_fail(chain: Throwawa
     only(chain.errors(), "results/cpu/s09.json", "no stage 09")
     chain.result("s02", {"speedup": 1.5}, stage=3)
     only(chain.errors(), "results/cpu/s02.json", "stage 3: record it again with make bench-02")
+    chain.result("s02", {"speedup": 1.5}, command="python -m stages.s02_cache.bench --quick")
+    only(chain.errors(), "results/cpu/s02.json", "is a short run")
     chain.result("s02", {"speedup": 1.5}, checked="")
     only(chain.errors(), "results/cpu/s02.json", "what was found correct")
 

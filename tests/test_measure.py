@@ -32,6 +32,19 @@ def test_functions_take_turns_so_that_noise_hits_all_sides():
     assert all(taken >= 0 for both in seconds.values() for taken in both)
 
 
+def test_turns_begin_with_another_name_each_time_and_the_first_round_warms_up():
+    order: list[str] = []
+
+    def run(name: str) -> int:
+        order.append(name)
+        return len(order)
+
+    found = measure.in_turns(("a", "b"), 2, run)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert found == {"a": [4, 5], "b": [3, 6]}
+    assert gc.isenabled()
+
+
 def test_garbage_collector_rests_while_timing_and_works_again_after_a_failure():
     states = []
     measure.interleave({"a": lambda: states.append(gc.isenabled())}, repeats=2, warmup=0)

@@ -28,7 +28,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from benchmarks.load import report
-from benchmarks.load.arrivals import PATTERNS, Arrivals
 from benchmarks.load.check import Different, check
 from benchmarks.load.driver import drive
 from benchmarks.load.http import HttpTarget, data_events, retry_after
@@ -40,6 +39,7 @@ from benchmarks.load.record import Record, Status
 from benchmarks.load.reference import Reference, attend
 from benchmarks.load.workloads import NAMED, SERVING, fit, named
 from benchmarks.serving import main
+from common.bench.arrivals import PATTERNS, Arrivals
 from common.bench.measure import load_result, percentiles
 from common.errors import UserError
 from common.loader import load_model

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from common.bench.arrivals import CLOSED, PATTERNS
 from common.errors import UserError
 from common.terminal.command_line import number, stage_parser
 
-from .arrivals import CLOSED, PATTERNS
 from .lengths import FORMS, Lengths
 from .workloads import NAMED, Workload, fit, named
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from common.equality import NEAR_TIE, bfloat16_ulps
+from common.equality import near_tie_rule
 from common.models import LayerInfo, Model
 from common.tokenizer import Tokenizer
 
@@ -37,10 +37,8 @@ class Reference:
 
     @property
     def rule(self) -> dict[str, Any]:
-        """What `assert_same_tokens` forgives: 16-bit scores are coarse, and equal ones frequent."""
-        if self.dtype == torch.float32:
-            return {"tolerance": NEAR_TIE}
-        return {"tolerance": bfloat16_ulps(4), "one_in": 4}
+        """What `assert_same_tokens` forgives."""
+        return near_tie_rule(self.dtype)
 
     @torch.inference_mode()
     def scores(self, tokens: Sequence[int]) -> Tensor:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+from common.bench.arrivals import Arrivals
 from common.errors import UserError
 from common.terminal.command_line import choose
 
-from .arrivals import Arrivals
 from .lengths import Lengths, fixed, lognormal, uniform
 
 __all__ = ["NAMED", "Shape", "Workload", "fit", "named"]

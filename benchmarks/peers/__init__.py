@@ -103,16 +103,14 @@ def supports(name: str, config: ModelConfig, device: str, dtype: str) -> str | N
 def rule(name: str, config: ModelConfig, dtype: str) -> dict[str, Any]:
     """What counts as a near tie between this peer and us, as arguments of `common.equality.assert_same_tokens`.
 
-    16 bits: eight bfloat16 steps, as in stage 03. llama.cpp on a CPU looks GELU up in a table of 16-bit numbers, so its
+    That of `common.equality`, with one exception: llama.cpp on a CPU looks GELU up in a table of 16-bit numbers, so its
     scores of GPT-2 and Gemma differ in the third decimal even in float32.
     """
-    from common.equality import NEAR_TIE, ONE_IN, bfloat16_ulps
+    from common.equality import near_tie_rule
 
-    if dtype != "float32":
-        return {"tolerance": bfloat16_ulps(8), "one_in": 4}
-    if name == "llama.cpp" and config.model_type in ("gpt2", "gemma3_text"):
+    if dtype == "float32" and name == "llama.cpp" and config.model_type in ("gpt2", "gemma3_text"):
         return {"tolerance": 2e-2, "one_in": 50}
-    return {"tolerance": NEAR_TIE, "one_in": ONE_IN}
+    return near_tie_rule(dtype)
 
 
 def make(name: str, folder: Path, device: str, dtype: str) -> PeerSide:

@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.ladder.check import STEPS
 from common.bench.shapes import PUBLISHED, published
-from common.equality import NEAR_TIE, bfloat16_ulps, forgive
+from common.equality import forgive, near_tie_rule
 from common.errors import UserError
 from common.loader import build_model, load_model
 from common.models import Model
@@ -192,8 +191,7 @@ def check(loaded: Loaded, crowd: Crowd) -> str:
 
     Raises AssertionError where one is not the likeliest. In half precision two of the likeliest may round to another order.
     """
-    exact = loaded.dtype == torch.float32
-    tolerance: Any = NEAR_TIE if exact else bfloat16_ulps(STEPS)
+    tolerance = near_tie_rule(loaded.dtype)["tolerance"]
     attend, compared, near = load_stage(1).engine.CausalAttention, 0, 0
     for row in sorted({0, len(crowd.prompts) - 1}):
         text = torch.tensor(crowd.prompts[row] + crowd.tokens[row], device=loaded.device)

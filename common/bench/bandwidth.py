@@ -1,4 +1,4 @@
-"""The bound that decoding runs against: bytes a step must read, over bytes per second that memory gives.
+"""The bounds that a step runs against: bytes it must read over bytes per second, operations over operations per second.
 
 Producing one token reads every weight once and the keys and values of the context once; the arithmetic on them is
 cheap. So bandwidth over bytes is the best tokens/s possible, and tokens/s without its share of it says little.
@@ -7,7 +7,7 @@ cheap. So bandwidth over bytes is the best tokens/s possible, and tokens/s witho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from common.bench.timing import Timer
@@ -21,6 +21,7 @@ __all__ = [
     "decode_bytes",
     "kv_bytes",
     "kv_bytes_per_token",
+    "matmul_rate",
     "read_bandwidth",
     "total_bytes",
     "weight_bytes",
@@ -62,7 +63,7 @@ def _measured(device: str, threads: int) -> float:
     return max(size / reading, 2 * size / copying)  # a copy moves each byte twice
 
 
-def _best(function: Callable[[], object], device: str, runs: int = 7, calls: int = 4) -> float:
+def _best(function: Callable[[], object], device: str | torch.device, runs: int = 7, calls: int = 4) -> float:
     """Fastest seconds of one call: noise only ever adds. Several calls a run hide the wait for a GPU."""
     seconds = []
     for _ in range(runs):
@@ -71,6 +72,23 @@ def _best(function: Callable[[], object], device: str, runs: int = 7, calls: int
                 function()
         seconds.append(timer.seconds / calls)
     return min(seconds)
+
+
+@lru_cache
+def matmul_rate(device: str | torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a large matrix product: what arithmetic gives here at best. Measured once a process.
+
+    A processor may be faster in float32 than in the 16 bits that were asked for; an engine that widens has that rate.
+    """
+    import torch
+
+    kind = torch.device(device).type
+    size = 8192 if kind == "cuda" else 1024
+    fastest = []
+    for one in {dtype, torch.float32} if kind == "cpu" else {dtype}:
+        a, b = (torch.randn(size, size, device=device).to(one) for _ in range(2))
+        fastest.append(_best(partial(torch.mm, a, b), device, runs=8, calls=1))
+    return 2 * size**3 / min(fastest)
 
 
 def _stored(model: torch.nn.Module) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from common.bench.bandwidth import (
     decode_bytes,
     kv_bytes,
     kv_bytes_per_token,
+    matmul_rate,
     read_bandwidth,
     total_bytes,
     weight_bytes,
 )
 from common.bench.machine import commit, machine, machine_folder
 from common.bench.results import RESULTS, UNITS, Result, code_hash, load_result, r, validate
-from common.bench.timing import Timer, interleave, median, now, percentiles, synchronize
+from common.bench.timing import Timer, in_turns, interleave, median, now, percentiles, synchronize
 
 __all__ = [
     "RESULTS",
@@ -34,12 +35,14 @@ __all__ = [
     "commit",
     "decode_bound",
     "decode_bytes",
+    "in_turns",
     "interleave",
     "kv_bytes",
     "kv_bytes_per_token",
     "load_result",
     "machine",
     "machine_folder",
+    "matmul_rate",
     "median",
     "now",
     "percentiles",

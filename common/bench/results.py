@@ -21,7 +21,7 @@ from common.bench.machine import ROOT, commit, machine, machine_folder
 from common.bench.timing import percentiles
 from common.errors import UserError
 
-__all__ = ["RESULTS", "UNITS", "Result", "code_hash", "load_result", "r", "validate"]
+__all__ = ["RESULTS", "UNITS", "Result", "code_hash", "load_result", "r", "refuse_quick", "validate"]
 
 SCHEMA = 1
 RESULTS = ROOT / "benchmarks" / "results"
@@ -30,6 +30,7 @@ UNITS = (
     *("", "x", "%", "s", "ms", "us", "bytes", "kB", "MB", "GB", "kB/token", "GB/s", "tokens", "tokens/s", "requests"),
     *("requests/s", "tokens/step", "blocks", "steps", "GFLOP", "TFLOP/s", "W", "J/token", "$", "$/M tokens", "nats"),
 )  # fmt: skip
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "schema": int, "name": str, "stage": (int, type(None)), "command": str, "commit": str, "code_hash": str,
     "machine": dict, "workload": dict, "seed": (int, type(None)), "checked": str, "recorded": str, "values": dict,
@@ -42,6 +43,7 @@ class Result:
 
     name: the file's name, "s03" or "s03_window". command: what repeats it. workload: model, dtype, lengths, ...
     checked: what was found correct before timing, in words. device: where it ran (default: the GPU if there is one).
+    quick: a short run, which is never kept in benchmarks/results.
     """
 
     name: str
@@ -52,6 +54,12 @@ class Result:
     checked: str
     device: str | None = None
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quick: bool = False
+
+    def __getitem__(self, key: str) -> float:
+        """A recorded number: result["ttft_ms"], or with a statistic result["ttft_ms.p95"]."""
+        key, _, statistic = key.partition(".")
+        return float(self.values[key][statistic or "value"])
 
     def add(
         self,
@@ -81,9 +89,30 @@ class Result:
         _check_entry(f"result {self.name}", key, entry)
         self.values[key] = entry
 
+    def add_times(
+        self,
+        key: str,
+        seconds: Sequence[float],
+        unit: str,
+        value: float | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Record times that were measured in seconds, in "s", "ms" or "us". value: in seconds, in place of the median."""
+        scale = _PER_SECOND[unit]
+        self.add(key, None if value is None else scale * value, unit, [scale * s for s in seconds], note)
+
+    def add_ratio(self, key: str, above: str, below: str, note: str | None = None) -> None:
+        """Record one recorded value over another, in "x"."""
+        self.add(key, self[above] / self[below], "x", note=note)
+
     def save(self, folder: str | Path | None = None) -> Path:
-        """Write <folder>/<name>.json (default: this machine's folder in benchmarks/results) and return its path."""
+        """Write <folder>/<name>.json (default: this machine's folder in benchmarks/results) and return its path.
+
+        Raises UserError for a short run in benchmarks/results.
+        """
         folder = RESULTS / machine_folder(self.device) if folder is None else Path(folder)
+        if self.quick:
+            refuse_quick(folder)
         content = {
             "schema": SCHEMA,
             "name": self.name,
@@ -105,6 +134,14 @@ class Result:
         part.write_text(_json(content), encoding="utf-8")
         os.replace(part, path)
         return path
+
+
+def refuse_quick(folder: Path) -> None:
+    """Raise UserError for a folder in benchmarks/results: articles quote what is there, and a short run is too noisy."""
+    if folder.resolve().is_relative_to(RESULTS.resolve()):
+        raise UserError(
+            f"--results {str(folder)!r}: a --quick run cannot go to benchmarks/results; name another folder"
+        )
 
 
 def _rounded(number: float) -> float:

@@ -10,14 +10,16 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from common.errors import UserError
 
 if TYPE_CHECKING:  # the maintainers' tools read results without paying for torch
     import torch
 
-__all__ = ["Timer", "interleave", "median", "now", "percentiles", "synchronize"]
+T = TypeVar("T")
+
+__all__ = ["Timer", "in_turns", "interleave", "median", "now", "percentiles", "synchronize"]
 
 
 def synchronize(device: str | torch.device | None) -> None:
@@ -105,3 +107,26 @@ def _at(ordered: Sequence[float], share: float) -> float:
     low = math.floor(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def in_turns(names: Sequence[str], rounds: int, run: Callable[[str], T]) -> dict[str, list[T]]:
+    """What `run(name)` returns, `rounds` times for each name, after one round that warms up and is left out.
+
+    Each round begins with another name: a side that follows one in another process or thread finds cold caches. As in
+    `timeit`, no garbage is collected while sides run, or chance would decide which of them pays for it.
+    """
+    found: dict[str, list[T]] = {name: [] for name in names}
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        for turn in range(rounds + 1):
+            gc.collect()
+            first = turn % len(names)
+            for name in (*names[first:], *names[:first]):
+                value = run(name)
+                if turn:
+                    found[name].append(value)
+    finally:
+        if enabled:
+            gc.enable()
+    return found

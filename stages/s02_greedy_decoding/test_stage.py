@@ -26,6 +26,7 @@ from common.terminal.command_line import run
 
 from . import engine
 from .lesson import black_box as box
+from .lesson import compare
 from .lesson.growth import rows_run, sparkline
 from .lesson.loops import find_loop, marked
 from .lesson.outcome import collect, timed
@@ -514,9 +515,9 @@ def test_benchmark_compares_then_times_and_records(bench, folders, tmp_path, mon
 
 def test_benchmark_times_nothing_when_tokens_differ(bench, folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "LENGTHS", (8,))
-    monkeypatch.setattr(bench, "collect", lambda tokens: SimpleNamespace(tokens=[3] * len(list(tokens))))
+    monkeypatch.setattr(compare, "collect", lambda tokens: SimpleNamespace(tokens=[3] * len(list(tokens))))
     assert run(bench.main, ["--model", str(folders["gpt2"]), "--quick", "--results", str(tmp_path)]) == 1
-    assert "nothing is timed" in capsys.readouterr().out
+    assert "nothing is recorded" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rich.text import Text
 
 from common.bench.measure import against_bound, decode_bound, read_bandwidth
-from common.equality import assert_same_tokens
+from common.equality import assert_same_tokens, near_tie_rule
 from common.loader import load_model
 from common.models import Model
 from common.terminal.command_line import (
@@ -33,7 +33,7 @@ from . import engine
 from .lesson.growth import choose_lengths, show_growth
 from .lesson.memory import show_cache, show_published
 from .lesson.picture import SLOTS, draw, watch
-from .lesson.runs import Run, rule
+from .lesson.runs import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def show_verdict(scene: Scene, slow: Run, fast: Run, chosen: Sequence[Any]) -> b
             lambda behind: [one.id for one in scene.tokens(engine, behind)] if behind else fast.tokens,
             slow.tokens,
             lambda i: chosen[i].logits.float(),
-            **rule(scene.model.dtype),
+            **near_tie_rule(scene.model.dtype),
         )
     except AssertionError as error:
         show(Text(f"not the same tokens: {error}", style="bold red"))

@@ -381,6 +381,6 @@ def test_figure_is_drawn_from_a_recorded_result(tmp_path, monkeypatch):
     result.save(tmp_path)
     load = figure.load_result
     monkeypatch.setattr(figure, "load_result", lambda name, machine: load(name, machine, tmp_path))
-    path = figure.draw("s03", folder=tmp_path / "figures")
+    (path,) = figure.draw("s03", folder=tmp_path / "figures")
     assert path.name == "s03-total-time.svg"
     assert path.read_text().startswith("<?xml")

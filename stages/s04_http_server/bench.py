@@ -5,30 +5,19 @@ Bare loop, facade, streamed and whole answers are checked to be the same text be
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import httpx
 import torch
 
-from common.bench.measure import Result, median
+from common.bench.harness import Bench, Run, show_table
+from common.bench.measure import Result, in_turns
 from common.errors import UserError
-from common.terminal.command_line import (
-    DEFAULT_MODEL,
-    add_bench_flags,
-    add_model_flags,
-    number,
-    run,
-    stage_parser,
-)
-from common.terminal.console import facts, heading, note, progress, table
+from common.terminal.command_line import run as run_main
+from common.terminal.console import facts, heading, note
 from common.tutorial import load_stage
 
 from . import engine
@@ -45,178 +34,93 @@ QUICK = (1, 16, 32)
 BUSY = 1000  # tokens of the generation during which /health is asked
 CLIENTS = 4
 CLIENT_TOKENS = 64
-COMMAND = "python -m stages.s04_http_server.bench"
+
+BENCH = Bench(
+    __package__,
+    "Overhead of HTTP over the bare loop for each token, time to the first one, /health while the engine computes.",
+    repeats=9,
+    quick_repeats=3,
+)
 
 
-@dataclass(slots=True)
-class Work:
-    """The four ways, what they are asked, and what came of it."""
-
-    sides: Sides
-    prompt: list[int]
-    points: tuple[int, ...]
-    busy: int
-    quick: bool
-    repeats: int
-    start_s: float = 0.0
-    trials: dict[str, list[Trial]] = field(default_factory=dict)  # of the whole text
-    first: dict[str, list[Trial]] = field(default_factory=dict)  # of a few tokens: the time of the first
-    idle: list[float] = field(default_factory=list)
-    awake: list[float] = field(default_factory=list)
-    together: list[float] = field(default_factory=list)
-    envelope: dict[str, list[float]] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        return self.points[-1]
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.sides.engine.device
-        return device
-
-    def body(self, count: int) -> dict[str, Any]:
-        return self.sides.body(self.prompt, count)
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = stage_parser(
-        COMMAND,
-        "Overhead of HTTP over the bare loop for each token, time to the first one, /health while the engine computes.",
-        ["", "--quick", "--repeats 15 --threads 1", "--figure"],
-    )
-    add_model_flags(parser)
-    add_bench_flags(parser, repeats=9)
-    parser.add_argument(
-        "--threads", type=number(int, 1), metavar="N", help="of torch, on both sides (as torch finds best)"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="short and not recorded, unless --results is given"
-    )
-    parser.add_argument("--figure", action="store_true", help="only draw the recorded result again")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
-    name = result_name(args.model)
-    if args.figure:
-        return draw(name)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+def measure(run: Run) -> None:
+    args = run.args
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # the server's process inherits it
     ours = engine.Engine.from_pretrained(args.model, engine.EngineConfig(args.device, args.dtype))
+    prompt = ours.tokenizer.encode(PROMPT)[:PROMPT_TOKENS]
+    room = ours.max_seq_len - len(prompt)
+    points = tuple(n for n in (QUICK if run.quick else POINTS) if n <= room)
+    if len(points) < 2:
+        raise UserError(f"model {args.model!r} has a window of {ours.max_seq_len} tokens, too few to measure")
+    busy, count = min(room, points[-1] if run.quick else BUSY), points[-1]
     with (
         LiveServer(server_flags(args.model, args.device, args.dtype)) as server,
         httpx.Client(base_url=server.url, timeout=None) as client,
     ):
-        work = prepare(ours, server, client, args)
-        work.start_s = server.wait_ready()
+        sides = Sides(load_stage(3).engine, ours, client, server.model)
+        start_s = server.wait_ready()
+        heading("The same text by four ways")
+        once = {way: sides.run(way, prompt, count) for way in NAMES}
+        check(once, count)
+        note(f"{count} tokens are the same: {once['loop'].text[:60]!r}...")
+        checked = f"{count} tokens: the loop's, the facade's and both answers over HTTP are the same text, in every run"
+        result = run.result(checked, ours.device, ours.dtype, prompt_tokens=len(prompt), new_tokens=count,
+                            busy_tokens=busy, clients=CLIENTS)  # fmt: skip
         gc.collect()
         gc.freeze()  # what is there stays: from here on, to collect is a matter of microseconds
-        measure(work)
+        times = 20 if run.quick else 200
+        record_tokens(result, trials(sides, prompt, count, run.repeats), points, envelope.parts(times))
+        record_first(result, trials(sides, prompt, min(4, count), run.repeats * (1 if run.quick else 3)))
+        result.add(
+            "start_s", start_s, "s", note="from starting the process to the first request it can serve"
+        )
+        idle = load.ask_health(client, lambda asked: asked < times)
+        result.add_times("health_idle_ms", idle, "ms")
+        body = sides.body(prompt, busy)
+        rounds = [load.health_while_generating(client, body) for _ in range(1 if run.quick else 3)]
+        result.add_times("health_busy_ms", [s for seconds in rounds for s in seconds], "ms")
+        together = load.first_chunks(client, sides.body(prompt, min(CLIENT_TOKENS, count)), CLIENTS)
+        for nth, seconds in enumerate(together, start=1):
+            result.add(f"client_{nth}_of_{CLIENTS}_ttft_ms", 1e3 * seconds, "ms")
         gc.unfreeze()
-    result = record(work, name, args)
-    show_result(result)
-    if args.results or not args.quick:
-        note(f"recorded in {result.save(args.results)}")
-        if args.results is None and work.device.type == "cpu":
-            return draw(name)
-    return 0
+    show(result)
+    run.save(result)
 
 
-def result_name(model: str) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "-", Path(model).name.lower()).strip("-")
-    return "s04" if model == DEFAULT_MODEL else f"s04-{slug}"
+def trials(sides: Sides, prompt: list[int], count: int, repeats: int) -> dict[str, list[Trial]]:
+    """Trials of all ways in turns, each of the same text."""
+    reference = sides.run("loop", prompt, count)
+
+    def run_once(way: str) -> Trial:
+        trial = sides.run(way, prompt, count)
+        check({"loop": reference, way: trial}, count)
+        return trial
+
+    return in_turns(NAMES, repeats, run_once)
 
 
-def draw(name: str) -> int:
-    from .lesson.figure import draw as drawn  # needs matplotlib, which a GPU box may lack
-
-    note(f"drawn in {drawn(name)}")
-    return 0
-
-
-def prepare(ours: Any, server: LiveServer, client: httpx.Client, args: argparse.Namespace) -> Work:
-    """Raises UserError for a window too small to measure anything."""
-    prompt = ours.tokenizer.encode(PROMPT)[:PROMPT_TOKENS]
-    room = ours.max_seq_len - len(prompt)
-    points = tuple(n for n in (QUICK if args.quick else POINTS) if n <= room)
-    if len(points) < 2:
-        raise UserError(f"model {args.model!r} has a window of {ours.max_seq_len} tokens, too few to measure")
-    sides = Sides(load_stage(3).engine, ours, client, server.model)
-    busy = min(room, points[-1] if args.quick else BUSY)
-    return Work(sides, prompt, points, busy, args.quick, 3 if args.quick else args.repeats)
-
-
-def measure(work: Work) -> None:
-    heading("The same text by four ways")
-    once = {name: work.sides.run(name, work.prompt, work.count) for name in NAMES}
-    check(once, work.count)
-    note(f"{work.count} tokens are the same: {once['loop'].text[:60]!r}...")
-    client = work.sides.client
-    work.envelope = envelope.parts(20 if work.quick else 200)
-    work.trials = collect(work, work.count, work.repeats)
-    work.first = collect(work, min(4, work.count), work.repeats if work.quick else 3 * work.repeats)
-    work.idle = load.ask_health(client, lambda asked: asked < (20 if work.quick else 200))
-    for _ in range(1 if work.quick else 3):
-        work.awake += load.health_while_generating(client, work.body(work.busy))
-    together = min(CLIENT_TOKENS, work.count)
-    work.together = load.first_chunks(client, work.body(together), CLIENTS)
-
-
-def collect(work: Work, count: int, repeats: int) -> dict[str, list[Trial]]:
-    """Trials of all ways in turns, each round checked; the first one warms up and is left out.
-
-    Each round begins with another way: whoever follows a way of the other process finds cold caches.
-    """
-    trials: dict[str, list[Trial]] = {name: [] for name in NAMES}
-    with progress(f"{count} tokens", repeats + 1) as advance:
-        for turn in range(repeats + 1):
-            gc.collect()
-            first = turn % len(NAMES)
-            made = {name: work.sides.run(name, work.prompt, count) for name in NAMES[first:] + NAMES[:first]}
-            check(made, count)
-            for name in NAMES if turn else ():
-                trials[name].append(made[name])
-            advance()
-    return trials
-
-
-def record(work: Work, name: str, args: argparse.Namespace) -> Result:
-    workload = {"model": args.model, "dtype": str(work.sides.engine.dtype).removeprefix("torch."), "prompt_tokens": len(work.prompt),
-                "new_tokens": work.count, "busy_tokens": work.busy, "clients": CLIENTS, "threads": torch.get_num_threads()}  # fmt: skip
-    checked = f"{work.count} tokens: the loop's, the facade's and both answers over HTTP are the same text, in every run"
-    command = COMMAND if args.model == DEFAULT_MODEL else f"{COMMAND} --model {args.model}"
-    result = Result(name, 4, command, workload, None, checked, device=str(work.device))
-    record_tokens(work, result)
-    record_first(work, result)
-    record_load(work, result)
-    return result
-
-
-def record_tokens(work: Work, result: Result) -> None:
+def record_tokens(result: Result, trials: dict[str, list[Trial]], points: Sequence[int],
+                  parts: dict[str, list[float]]) -> None:  # fmt: skip
     """Time of a token by each way, and what a way adds to the loop's: differences within a round."""
-    loop = [1e3 * one.total for one in work.trials["loop"]]
+    count, loop = points[-1], [one.total for one in trials["loop"]]
     for way in NAMES:
-        total = [1e3 * one.total for one in work.trials[way]]
-        result.add(f"{way}_ms", unit="ms", samples=total)
-        each = [t / work.count for t in total]
-        result.add(f"{way}_ms_per_token", unit="ms", samples=each, note=LABELS[way])
+        total = [one.total for one in trials[way]]
+        result.add_times(f"{way}_ms", total, "ms")
+        result.add_times(f"{way}_ms_per_token", [t / count for t in total], "ms", note=LABELS[way])
         if way != "loop":
-            added = [1e3 * (t - base) / work.count for t, base in zip(total, loop, strict=True)]
-            result.add(f"{way}_adds_us_per_token", unit="us", samples=added)
-            shares = [100 * (t - base) / base for t, base in zip(total, loop, strict=True)]
+            added = [t - base for t, base in zip(total, loop, strict=True)]
+            result.add_times(f"{way}_adds_us_per_token", [s / count for s in added], "us")
+            shares = [100 * s / base for s, base in zip(added, loop, strict=True)]
             result.add(f"{way}_adds_percent", unit="%", samples=shares)
-    for n in work.points:
+    for n in points:
         for way in ("loop", "stream"):
-            result.add(f"{way}_at_{n}", unit="ms", samples=[1e3 * at(one, n) for one in work.trials[way]])
-    for part, seconds in work.envelope.items():
-        result.add(f"{part}_us", unit="us", samples=[1e6 * s for s in seconds])
-    result.add("envelope_us", sum(result.values[f"{part}_us"]["value"] for part in work.envelope), "us")
-    text, received = len(work.trials["stream"][0].text.encode()), work.trials["stream"][0].received
-    result.add("wire_bytes_per_token", received / work.count, "bytes")
-    result.add("text_bytes_per_token", text / work.count, "bytes")
+            result.add_times(f"{way}_at_{n}", [at(one, n) for one in trials[way]], "ms")
+    for part, seconds in parts.items():
+        result.add_times(f"{part}_us", seconds, "us")
+    result.add("envelope_us", sum(result[f"{part}_us"] for part in parts), "us")
+    answer = trials["stream"][0]
+    result.add("wire_bytes_per_token", answer.received / count, "bytes")
+    result.add("text_bytes_per_token", len(answer.text.encode()) / count, "bytes")
 
 
 def at(trial: Trial, n: int) -> float:
@@ -224,48 +128,38 @@ def at(trial: Trial, n: int) -> float:
     return trial.seconds[max(0, round(n / trial.count * len(trial.seconds)) - 1)]
 
 
-def record_first(work: Work, result: Result) -> None:
+def record_first(result: Result, trials: dict[str, list[Trial]]) -> None:
     """Time to the first token: of short texts, many of them."""
-    first = {way: [1e3 * one.seconds[0] for one in work.first[way]] for way in ("loop", "engine", "stream")}
-    for way, samples in first.items():
-        result.add("ttft_ms" if way == "stream" else f"{way}_ttft_ms", unit="ms", samples=samples)
+    first = {way: [one.seconds[0] for one in trials[way]] for way in ("loop", "engine", "stream")}
+    for way, seconds in first.items():
+        result.add_times("ttft_ms" if way == "stream" else f"{way}_ttft_ms", seconds, "ms")
     added = [over - bare for over, bare in zip(first["stream"], first["loop"], strict=True)]
-    result.add("ttft_adds_ms", unit="ms", samples=added)
-    whole = median([1e3 * one.total for one in work.trials["whole"]])
-    result.add("reader_starts_sooner", whole / median(first["stream"]), "x")
+    result.add_times("ttft_adds_ms", added, "ms")
+    result.add_ratio("reader_starts_sooner", "whole_ms", "ttft_ms")
 
 
-def record_load(work: Work, result: Result) -> None:
-    result.add(
-        "start_s", work.start_s, "s", note="from starting the process to the first request it can serve"
-    )
-    result.add("health_idle_ms", unit="ms", samples=[1e3 * s for s in work.idle])
-    result.add("health_busy_ms", unit="ms", samples=[1e3 * s for s in work.awake])
-    for nth, seconds in enumerate(work.together, start=1):
-        result.add(f"client_{nth}_of_{CLIENTS}_ttft_ms", 1e3 * seconds, "ms")
-
-
-def show_result(result: Result) -> None:
-    value = {key: entry["value"] for key, entry in result.values.items()}
-    rows = [
-        [label, f"{value[f'{way}_ms_per_token']:.2f}", f"{value.get(f'{way}_adds_us_per_token', 0):,.0f}",
-         f"{value.get(f'{way}_adds_percent', 0):.1f} %"]
-        for way, label in LABELS.items()
-    ]  # fmt: skip
-    table(None, ["way", "ms a token", "added us", "added"], rows)
-    busy, idle = (result.values[key] for key in ("health_busy_ms", "health_idle_ms"))
+def show(result: Result) -> None:
+    columns = {"ms per token": ("{}_ms_per_token", "{:.2f}"), "added us": ("{}_adds_us_per_token", "{:,.0f}"),
+               "added": ("{}_adds_percent", "{:.1f} %")}  # fmt: skip
+    show_table(result, "way", LABELS, columns)
+    answers = len(result.values["health_busy_ms"]["samples"])
+    waits = ", ".join(f"{result[f'client_{n}_of_{CLIENTS}_ttft_ms']:,.0f} ms" for n in range(1, CLIENTS + 1))
     facts({
-        "first token": f"{value['ttft_ms']:.1f} ms streamed, {value['loop_ttft_ms']:.1f} ms by the bare loop",
-        "the reader starts": f"{value['reader_starts_sooner']:.0f}x sooner than without streaming",
-        "/health while generating": f"P50 {busy['p50']:.1f} ms, P99 {busy['p99']:.1f} ms of {len(busy['samples'])} (idle P50 {idle['p50']:.1f} ms)",
-        "on an envelope": f"JSON {value['json_us']:.0f} us + hand-over {value['hand_over_us']:.0f} us + socket "
-        f"{value['socket_us']:.0f} us = {value['envelope_us']:.0f} us a token",
-        "on the wire": f"{value['wire_bytes_per_token']:.0f} bytes a token, {value['text_bytes_per_token']:.1f} of them text",
-        f"{CLIENTS} clients at once": "first token after "
-        + ", ".join(f"{value[f'client_{n}_of_{CLIENTS}_ttft_ms']:,.0f} ms" for n in range(1, CLIENTS + 1)),
-        "process to first answer": f"{value['start_s']:.1f} s",
+        "first token": f"{result['ttft_ms']:.1f} ms streamed, {result['loop_ttft_ms']:.1f} ms by the bare loop",
+        "the reader starts": f"{result['reader_starts_sooner']:.0f}x sooner than without streaming",
+        "/health while generating": f"P50 {result['health_busy_ms.p50']:.1f} ms, P99 {result['health_busy_ms.p99']:.1f} ms "
+        f"of {answers} (idle P50 {result['health_idle_ms.p50']:.1f} ms)",
+        "on an envelope": f"JSON {result['json_us']:.0f} us + hand-over {result['hand_over_us']:.0f} us + socket "
+        f"{result['socket_us']:.0f} us = {result['envelope_us']:.0f} us per token",
+        "on the wire": f"{result['wire_bytes_per_token']:.0f} bytes per token, {result['text_bytes_per_token']:.1f} of them text",
+        f"{CLIENTS} clients at once": f"first token after {waits}",
+        "process to first answer": f"{result['start_s']:.1f} s",
     })  # fmt: skip
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    return BENCH.main(measure, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

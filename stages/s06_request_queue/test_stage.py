@@ -21,6 +21,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from common.bench.harness import slug
 from common.bench.results import load_result
 from common.errors import UserError
 from common.loader import load_model
@@ -749,7 +750,9 @@ def test_the_demo_refuses_nonsense_in_one_line(plain, random_gpt2, wrong, said):
 
 
 def test_the_wait_of_given_arrivals_follows_lindley():
-    from .lesson.arrivals import lindley, m_d_1, poisson_gaps
+    from common.bench.arrivals import poisson_gaps
+
+    from .lesson.arrivals import lindley, m_d_1
 
     assert lindley([0.0, 1.0, 1.5, 9.0], [2.0, 2.0, 2.0, 2.0]) == [0.0, 1.0, 2.5, 0.0]
     arrived = list(accumulate(poisson_gaps(200_000, 0)))
@@ -774,7 +777,7 @@ def test_the_benchmark_gives_all_that_the_text_speaks_of(plain, random_gpt2, tmp
     bench_flags = ("--model", str(random_gpt2), "--quick", "--results", str(tmp_path))
     code, out = plain(bench.main, *bench_flags)
     assert code == 0, out
-    name = bench.result_name(str(random_gpt2))
+    name = f"s06-{slug(random_gpt2.name)}"
     values = load_result(name, folder=tmp_path)["values"]
     for load in (*bench.LOADS, "even"):
         assert {f"{key}_{load}" for key in ("load", "service_ms", "wait_ms", "wait_x", "lindley_ms")} <= set(

@@ -102,6 +102,8 @@ def results_fit_their_stage(chain: Chain) -> Iterator[Finding]:
             continue
         if result["name"] != path.stem or result["stage"] != stage.number:
             yield Finding(where, f"says name {result['name']!r}, stage {result['stage']!r}: {again}")
+        if "--quick" in result["command"]:
+            yield Finding(where, f"is a short run, {result['command']!r}: {again}")
         if result["code_hash"] != code_hash(stage.folder):
             yield Finding(where, f"recorded with other code than today's: {again}", warning=True)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.equality import NEAR_TIE, Tally, assert_same_tokens, bfloat16_ulps
+from common.equality import Tally, assert_same_tokens, near_tie_rule
 
 from .outcome import Outcome
 
@@ -88,7 +88,5 @@ class BlackBox:
         Raises:
             AssertionError: at the first token that differs for good.
         """
-        tolerance = NEAR_TIE if self.model.dtype == torch.float32 else bfloat16_ulps(2)
-        return assert_same_tokens(
-            ours, theirs, lambda at: logits[at].float(), tolerance=tolerance, tally=tally
-        )
+        rule = near_tie_rule(self.model.dtype)
+        return assert_same_tokens(ours, theirs, lambda at: logits[at].float(), tally=tally, **rule)

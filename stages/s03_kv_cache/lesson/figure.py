@@ -13,8 +13,8 @@ from common.bench.results import ROOT
 FIGURES = ROOT / "articles" / "figures"
 
 
-def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> Path:
-    """articles/figures/<name>-total-time.svg from results/<machine>/<name>.json; its path. Raises UserError."""
+def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> list[Path]:
+    """articles/figures/<name>-total-time.svg from results/<machine>/<name>.json; its path, alone. Raises UserError."""
     result = load_result(name, machine)
     lengths = sorted(int(found[1]) for key in result["values"] if (found := re.fullmatch(r"with_(\d+)", key)))
     figure, axes = new_figure(
@@ -30,7 +30,7 @@ def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> Path:
     name_lines(axes)
     caption(figure, f"{result['machine']['cpu']}, {result['workload']['threads']} threads", name)
     folder.mkdir(parents=True, exist_ok=True)
-    return save(figure, folder / f"{name}-total-time.svg")
+    return [save(figure, folder / f"{name}-total-time.svg")]
 
 
 def seconds(result: dict[str, Any], side: str, length: int) -> float:

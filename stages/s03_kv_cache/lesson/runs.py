@@ -15,13 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.equality import NEAR_TIE, Tally, assert_same_tokens, bfloat16_ulps
+from common.equality import Tally, assert_same_tokens, near_tie_rule
 from common.loader import save_model
 from common.models import Model
-
-STEPS = (
-    8  # between neighbouring bfloat16 numbers: what rounding in some dozens of layers was seen to add up to
-)
 
 
 @dataclass(slots=True)
@@ -138,17 +134,6 @@ class Clock:
         pass
 
 
-def rule(dtype: torch.dtype) -> dict[str, Any]:
-    """The near-tie rule for a dtype, as arguments of `assert_same_tokens`.
-
-    16 bits put many tokens on exactly the same score, so ties are common there: a differing token must be within eight
-    bfloat16 steps of the best, which says little of one token and much of a hundred.
-    """
-    return (
-        dict(tolerance=NEAR_TIE) if dtype == torch.float32 else dict(tolerance=bfloat16_ulps(STEPS), one_in=4)
-    )
-
-
 def check_against(
     twin: Twin,
     engine: ModuleType,
@@ -163,7 +148,7 @@ def check_against(
         lambda behind: generated(engine, model, [*prompt, *behind], total) if behind else ours,
         theirs,
         lambda i: twin.logits([*prompt, *theirs[:i]]),
-        **rule(model.dtype),
+        **near_tie_rule(model.dtype),
     )
 
 
@@ -177,5 +162,5 @@ def check_steps(
         [step.id for _, step in steps],
         lambda i: steps[i][1].logits.float(),
         tally=tally,
-        **rule(dtype),
+        **near_tie_rule(dtype),
     )

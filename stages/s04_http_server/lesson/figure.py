@@ -13,8 +13,8 @@ from common.bench.results import ROOT
 FIGURES = ROOT / "articles" / "figures"
 
 
-def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> Path:
-    """articles/figures/<name>-what-the-reader-has.svg from results/<machine>/<name>.json; its path. Raises UserError."""
+def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> list[Path]:
+    """articles/figures/<name>-what-the-reader-has.svg from results/<machine>/<name>.json; its path, alone. Raises UserError."""
     result = load_result(name, machine)
     counts = sorted(
         int(found[1]) for key in result["values"] if (found := re.fullmatch(r"stream_at_(\d+)", key))
@@ -32,7 +32,7 @@ def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> Path:
     workload = result["workload"]
     caption(figure, f"{result['machine']['cpu']}, {workload['threads']} threads, {workload['model']}", name)
     folder.mkdir(parents=True, exist_ok=True)
-    return save(figure, folder / f"{name}-what-the-reader-has.svg")
+    return [save(figure, folder / f"{name}-what-the-reader-has.svg")]
 
 
 def value(result: dict[str, Any], key: str) -> float:

@@ -8,7 +8,6 @@ W[n+1] = max(0, W[n] + S[n] - (A[n+1] - A[n])).
 
 from __future__ import annotations
 
-import random
 import statistics
 import threading
 import time
@@ -44,12 +43,6 @@ class Trial:
     def load(self) -> float:
         """rho: the share of the time in which the engine is busy."""
         return self.rate * self.service
-
-
-def poisson_gaps(count: int, seed: int) -> list[float]:
-    """Gaps between arrivals with mean 1: the same ones for every load, which only stretches them."""
-    rng = random.Random(seed)
-    return [rng.expovariate(1.0) for _ in range(count)]
 
 
 def m_d_1(load: float) -> float:

@@ -15,8 +15,8 @@ from .arrivals import m_d_1
 FIGURES = ROOT / "articles" / "figures"
 
 
-def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> Path:
-    """articles/figures/<name>-wait-over-load.svg from results/<machine>/<name>.json; its path. Raises UserError."""
+def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> list[Path]:
+    """articles/figures/<name>-wait-over-load.svg from results/<machine>/<name>.json; its path, alone. Raises UserError."""
     result = load_result(name, machine)
     labels = [int(found[1]) for key in result["values"] if (found := re.fullmatch(r"load_(\d+)", key))]
     labels.sort(key=lambda n: value(result, f"load_{n}"))
@@ -38,7 +38,7 @@ def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> Path:
     workload = result["workload"]
     caption(figure, f"{result['machine']['cpu']}, {workload['threads']} threads, {workload['model']}", name)
     folder.mkdir(parents=True, exist_ok=True)
-    return save(figure, folder / f"{name}-wait-over-load.svg")
+    return [save(figure, folder / f"{name}-wait-over-load.svg")]
 
 
 def value(result: dict[str, Any], key: str) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -57,23 +56,6 @@ class Sides:
             engine.step()
         ended.wait()
         return at[0] - start
-
-
-def in_turns(ways: Sequence[str], rounds: int, run: Callable[[str], float]) -> dict[str, list[float]]:
-    """What `run(way)` returns, `rounds` times each, in turns that begin with another way each time. The first warms up."""
-    found: dict[str, list[float]] = {way: [] for way in ways}
-    gc.collect()
-    gc.disable()  # as in `timeit`: whose turn it is when the collector runs is chance
-    try:
-        for turn in range(rounds + 1):
-            first = turn % len(ways)
-            for way in (*ways[first:], *ways[:first]):
-                value = run(way)
-                if turn:
-                    found[way].append(value)
-    finally:
-        gc.enable()
-    return found
 
 
 def hand_over(rounds: int) -> list[float]:

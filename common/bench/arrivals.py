@@ -10,11 +10,12 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from common.errors import UserError
 from common.terminal.command_line import choose
 
-__all__ = ["CLOSED", "PATTERNS", "Arrivals"]
+__all__ = ["CLOSED", "PATTERNS", "Arrivals", "poisson_gaps", "poisson_times"]
 
 CLOSED = ("sequential", "closed")
 
@@ -48,7 +49,7 @@ class Arrivals:
         """`count` arrivals in order, seconds after the start. None for a closed loop."""
         if self.in_flight is not None:
             return None
-        return PATTERNS[self.pattern](self, count, random.Random(f"arrivals {seed}"))
+        return PATTERNS[self.pattern](self, count, f"arrivals {seed}")
 
     def __str__(self) -> str:
         about = {
@@ -63,29 +64,35 @@ class Arrivals:
         return about[self.pattern]
 
 
-def at_once(a: Arrivals, count: int, rng: random.Random) -> list[float]:
+def poisson_gaps(count: int, seed: int | str) -> list[float]:
+    """Independent, exponentially distributed gaps with mean 1: the same ones for every rate, which only stretches them."""
+    rng = random.Random(seed)
+    return [rng.expovariate(1.0) for _ in range(count)]
+
+
+def poisson_times(count: int, rate: float, seed: int | str) -> list[float]:
+    """Moments of `count` arrivals at `rate` per second; the first gap comes before the first arrival."""
+    return list(accumulate(gap / rate for gap in poisson_gaps(count, seed)))
+
+
+def at_once(a: Arrivals, count: int, seed: int | str) -> list[float]:
     return [0.0] * count
 
 
-def uniform(a: Arrivals, count: int, rng: random.Random) -> list[float]:
+def uniform(a: Arrivals, count: int, seed: int | str) -> list[float]:
     return [i / a.rate for i in range(count)]
 
 
-def poisson(a: Arrivals, count: int, rng: random.Random) -> list[float]:
-    """Independent, exponentially distributed gaps; the first stands before the first arrival."""
-    times, at = [], 0.0
-    for _ in range(count):
-        at += rng.expovariate(a.rate)
-        times.append(at)
-    return times
+def poisson(a: Arrivals, count: int, seed: int | str) -> list[float]:
+    return poisson_times(count, a.rate, seed)
 
 
-def burst(a: Arrivals, count: int, rng: random.Random) -> list[float]:
+def burst(a: Arrivals, count: int, seed: int | str) -> list[float]:
     """`a.burst` at the same moment, then a pause that keeps the mean rate."""
     return [i // a.burst * a.burst / a.rate for i in range(count)]
 
 
-def ramp(a: Arrivals, count: int, rng: random.Random) -> list[float]:
+def ramp(a: Arrivals, count: int, seed: int | str) -> list[float]:
     """The rate grows linearly in time. Arrival i is where its integral, r0 t + (r1 - r0) t^2 / 2T, reaches i."""
     r0, r1 = a.start_rate, a.rate
     total = 2 * count / (r0 + r1)  # T: a mean rate of (r0 + r1) / 2 brings `count` requests
@@ -94,6 +101,6 @@ def ramp(a: Arrivals, count: int, rng: random.Random) -> list[float]:
     return [2 * i / (r0 + math.sqrt(max(0.0, r0 * r0 + 2 * slope * i))) if i else 0.0 for i in range(count)]
 
 
-PATTERNS: dict[str, Callable[[Arrivals, int, random.Random], list[float]]] = {
+PATTERNS: dict[str, Callable[[Arrivals, int, int | str], list[float]]] = {
     "at_once": at_once, "uniform": uniform, "poisson": poisson, "burst": burst, "ramp": ramp,
 }  # fmt: skip
