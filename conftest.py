@@ -1,4 +1,4 @@
-"""For all tests, of stages and of `common/`: offline, and one thread for each worker.
+"""For all tests, of stages and of `common/`: offline, a limit to each, and one thread for each worker.
 
 The environment is set before torch is imported anywhere, so it also reaches the processes that tests start.
 """
@@ -15,3 +15,5 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers with two threads each on two cores wait for each other most of the time.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_NUM_THREADS"):
         os.environ[name] = "1"
+
+pytest_plugins = ["common.tutorial.learner.limits"]

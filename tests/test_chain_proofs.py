@@ -8,8 +8,9 @@ import pytest
 
 from common.tutorial.chain import ROOT, stages
 from common.tutorial.chain.proofs import not_collected, not_failing
-from common.tutorial.learner.outcomes import run_tests
 from tests.throwaway import Throwaway, build, write
+
+pytestmark = pytest.mark.timeout(600)  # the whole chain is run in one
 
 
 def test_promises_of_every_stage_are_collected() -> None:
@@ -60,12 +61,3 @@ def test_one_failing_case_of_several_is_proof_enough(chain: Throwaway, tmp_path:
     text = "import pytest\n" + text.replace("def test", '@pytest.mark.parametrize("n", [0, 1])\ndef test')
     write(chain.stage(4) / "test_stage.py", text.replace("    assert", "    assert n or"))
     assert not_failing(chain.root, tmp_path / "scratch") == []
-
-
-def test_test_that_waits_for_ever_is_stopped(tmp_path: Path) -> None:
-    path = tmp_path / "test_wait.py"
-    write(path, "import threading\n\n\ndef test_wait():\n    threading.Event().wait()\n")
-    found = run_tests([path], cwd=tmp_path, limit=1)
-    assert [(one.passed, one.message.splitlines()[0]) for one in found] == [
-        (False, "TimeoutError: not done after 1 s")
-    ]

@@ -11,6 +11,8 @@ from common.tutorial.chain import ROOT
 from common.tutorial.learner.exercises import exercise_path, load_exercise
 from common.tutorial.learner.outcomes import Outcome, run_tests
 
+pytestmark = pytest.mark.timeout(600)  # the whole chain is run in one
+
 TESTS = sorted(ROOT.glob("stages/s*/exercises/test_ex*.py"))
 
 

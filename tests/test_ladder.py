@@ -567,6 +567,7 @@ def test_code_of_the_sides_is_part_of_what_a_run_is(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_quick_run_from_nothing_to_table_figure_and_result(tmp_path):
     words = "--quick --model storyteller-draft --peers none --threads 1 --results".split()
     begin = [sys.executable, "-m", "benchmarks.run", *words, str(tmp_path)]

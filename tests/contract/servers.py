@@ -21,7 +21,7 @@ import uvicorn
 from tests.contract.checkpoint import Checkpoint
 from tests.contract.subjects import ROOT, Subject
 
-PATIENCE = 180.0  # seconds until something that should take a moment counts as hanging
+PATIENCE = 100.0  # seconds until something that should take a moment counts as hanging; below a test's limit
 
 
 def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,14 +16,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
+from common.tutorial.learner.limits import OUT_OF_TIME
 
 __all__ = ["Outcome", "run_tests"]
 
+_BEGUN = "begun, and the process ended before it did: it hangs where nothing can interrupt it"
 REPORT = "VITRINE_OUTCOMES"  # the file the plugin writes to
 OPTIONS = (
     "-q", "--import-mode=importlib", "--continue-on-collection-errors", "-o", "addopts=", "-o", "norecursedirs=.*",
-    "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "common.tutorial.learner.outcomes",
+    "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "common.tutorial.learner.limits",
+    "-p", "common.tutorial.learner.outcomes",
 )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def run_tests(
     only: path -> names of test functions; other tests of that file are not run.
     env: added to the environment of the process.
     collect_only: run nothing; a test that can be collected counts as passed.
-    limit: seconds after which a test has failed: an unfinished engine may wait for ever.
+    limit: seconds after which a test has failed: an unfinished engine may wait for ever. See `limits`.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "outcomes.jsonl"
@@ -66,7 +67,6 @@ def run_tests(
         settings = {
             REPORT: str(report),
             f"{REPORT}_ONLY": json.dumps(wanted),
-            f"{REPORT}_LIMIT": str(limit),
         }
         done = subprocess.run(
             [
@@ -74,6 +74,7 @@ def run_tests(
                 "-m",
                 "pytest",
                 *OPTIONS,
+                f"--timeout={limit}",
                 *(["--collect-only"] if collect_only else []),
                 *map(str, paths),
             ],
@@ -83,10 +84,24 @@ def run_tests(
             text=True,
             check=False,
         )
-        outcomes = [Outcome(**json.loads(line)) for line in report.read_text(encoding="utf-8").splitlines()]
+        lines = report.read_text(encoding="utf-8").splitlines()
+        outcomes = list(_ended(Outcome(**json.loads(line)) for line in lines))
     if done.returncode not in (0, 1, 2, 5) or (done.returncode in (1, 2) and not outcomes):
         raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return outcomes
+
+
+def _ended(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Without the notes of tests that began, except of one that never ended."""
+    begun: Outcome | None = None
+    for outcome in outcomes:
+        if outcome.message == _BEGUN:
+            begun = outcome
+        else:
+            begun = None
+            yield outcome
+    if begun:
+        yield begun
 
 
 def _environment() -> dict[str, str]:
@@ -134,23 +149,9 @@ def pytest_collection_finish(session: Any) -> None:
             _write(Outcome(path, name, name, passed=True))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: Any) -> Iterator[None]:
-    """Stop a test that takes too long, where the system has alarms."""
-    limit = int(os.environ.get(f"{REPORT}_LIMIT", "0"))
-    if not limit or not hasattr(signal, "SIGALRM"):
-        return (yield)
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"not done after {limit} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(limit)
-    try:
-        return (yield)
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """Stands until the test's own outcome comes: what is left of a test that ended the process."""
+    _write(Outcome(*_PLACES[nodeid], nodeid.split("::")[-1], passed=False, message=_BEGUN))
 
 
 def pytest_collectreport(report: Any) -> None:
@@ -171,7 +172,19 @@ def pytest_runtest_logreport(report: Any) -> None:
 
 def _crash(report: Any) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
-    return crash.message if crash is not None else str(report.longrepr)
+    if crash is None:
+        return str(report.longrepr)
+    if OUT_OF_TIME in crash.message:
+        return f"{crash.message}\nIt waits at {_deepest(report)}"
+    return str(crash.message)
+
+
+def _deepest(report: Any) -> str:
+    """The innermost line of the traceback that is not a library's."""
+    places = [entry.reprfileloc for entry in report.longrepr.reprtraceback.reprentries if entry.reprfileloc]
+    ours = [p for p in places if not Path(p.path).is_absolute()]
+    place = (ours or places)[-1]
+    return f"{place.path}:{place.lineno}"
 
 
 def _last_lines(text: str, count: int = 12) -> str:
