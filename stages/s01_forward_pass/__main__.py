@@ -1,4 +1,4 @@
-"""The demo of stage 01: one prompt from text to the probabilities of the next token, with nothing left in the dark."""
+"""The demo of stage 01: one prompt from text to the probabilities of the next token, every step shown."""
 
 from __future__ import annotations
 
@@ -41,12 +41,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_model_flags(parser)
     add_prompt(parser, "Hello world")
     parser.add_argument(
-        "--top", type=number(int, 1), default=10, metavar="N", help="candidates shown (%(default)s)"
+        "--top", type=number(int, 1), default=10, metavar="N", help="number of candidates shown (%(default)s)"
     )
-    parser.add_argument("--word", metavar="TEXT", help="whose merges are shown (the prompt's longest word)")
+    parser.add_argument(
+        "--word", metavar="TEXT", help="word whose merges are shown (the prompt's longest word)"
+    )
     parser.add_argument("--inspect", action="store_true", help="list the checkpoint's tensors and stop")
     parser.add_argument(
-        "--train", type=Path, metavar="FILE", help="learn merges from a text and show the first"
+        "--train", type=Path, metavar="FILE", help="learn merges from a text file and show the first ones"
     )
     parser.add_argument(
         "--compare",
@@ -80,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.compare or (args.compare is None and small):
         heading("Do others compute the same?")
         return 0 if show_agreement(check(folder, config, model, tokens)) else 1
-    note("not compared with NumPy and transformers; --compare does it")
+    note("not compared with NumPy and transformers, because the model is large; add --compare to do it")
     return 0
 
 
@@ -92,14 +94,14 @@ def show_tokens(prompt: str, tokens: Sequence[int], tokenizer: Tokenizer) -> Non
 
 
 def show_merges(folder: Path, prompt: str, word: str | None, tokenizer: Tokenizer) -> None:
-    """One word's merges, and whether our BPE and the tokenizers library agree on the whole prompt."""
+    """Shows one word's merges, and whether our BPE and the tokenizers library agree on the whole prompt."""
     heading("How a word becomes a token: byte-pair encoding")
     try:
         bpe = load_bpe(folder)
     except UserError as error:
         return note(f"not shown: {error}")
     show(merges_table(bpe, word or max(bpe.words(prompt), key=len)[:40]))
-    note("Of all pairs side by side the one learned first (the lowest rank) is joined, until none is left.")
+    note("Of all neighbouring pairs, the one learned first (the lowest rank) is joined, until none is left.")
     ours, theirs = bpe.encode(prompt), tokenizer.encode(prompt, special=False)
     if ours == theirs:
         return show(

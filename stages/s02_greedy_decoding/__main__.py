@@ -1,11 +1,11 @@
-"""The demo of stage 02: transformers' generate() and our own loop write the same text, then the loop under glass."""
+"""The demo of stage 02: transformers' generate() and our own loop write the same text, then each step is shown."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.text import Text
@@ -33,7 +33,7 @@ from .lesson.loops import find_loop, marked
 from .lesson.outcome import Outcome, collect, timed
 from .lesson.steps import show_outcomes, show_step
 
-COMPARE_UP_TO = 500_000_000  # parameters; beyond, a second copy of the model is not made unasked
+COMPARE_UP_TO = 500_000_000  # parameters; a larger model is loaded a second time only if asked for
 STEPS_SHOWN = 3
 PROMPT = "Once upon a time there was"  # greedy decoding goes in circles after it, within 100 tokens
 
@@ -73,19 +73,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_model_flags(parser)
     add_prompt(parser, PROMPT)
     parser.add_argument(
-        "--prompt-ids", type=token_ids, metavar="IDS", help="token ids in place of text: 12,7,33"
+        "--prompt-ids", type=token_ids, metavar="IDS", help="token ids instead of text: 12,7,33"
     )
     add_max_tokens(parser, 20)
     add_stop(parser)
     parser.add_argument(
-        "--show-steps", action="store_true", help=f"show all steps, not the first {STEPS_SHOWN}"
+        "--show-steps", action="store_true", help=f"show all steps, not only the first {STEPS_SHOWN}"
     )
     parser.add_argument(
         "--loop-tokens",
         type=number(int, 0),
         default=100,
         metavar="N",
-        help="tokens of the long text that shows the loop and the times, 0 for none (%(default)s)",
+        help="length in tokens of the text that shows the loop and the times, 0 for none (%(default)s)",
     )
     parser.add_argument(
         "--compare",
@@ -100,7 +100,7 @@ def token_ids(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of token ids such as 12,7,33") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of token ids such as 12,7,33") from None
 
 
 def read_tokens(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = read_tokens(args, tokenizer)
     scene = Scene(model, tokenizer, tokens, args.max_tokens, config.eos_token_ids, args.stop)
     scene.generate()  # what cannot be generated is refused here, before anything is shown
-    next(generate(model, tokens[:1], 1))  # the first pass of a process is slow, and nobody's fault
+    next(generate(model, tokens[:1], 1))  # warm up: the first pass of a process is slow
 
     box = open_black_box(folder, model, args.compare)
     reference = show_black_box(box, scene) if box else None
@@ -126,23 +126,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     same = show_verdict(box, scene, ours, *reference) if box and reference else True
     show_steps(scene, args.max_tokens if args.show_steps else STEPS_SHOWN)
     show_statistics(ours, reference[0] if reference else None, len(tokens))
-    room = min(args.loop_tokens, config.max_positions - len(tokens))
+    if args.prompt_ids is None and not args.prompt_file and args.prompt == DEFAULT_PROMPT:
+        scene = replace(scene, prompt=tokenizer.encode(LOOP_PROMPT))
+    room = min(args.loop_tokens, config.max_positions - len(scene.prompt))
     if room > 0:
         longer = show_loop(scene, room)
         heading("What a token costs as the text grows")
-        show_growth(longer, len(tokens))
+        show_growth(longer, len(scene.prompt))
     return 0 if same else 1
 
 
 def open_black_box(folder: Any, model: Model, wanted: bool | None) -> BlackBox | None:
-    """None, with the reason in one line, where there is nothing to compare with."""
+    """None, with the reason in one line, if there is nothing to compare with."""
     if wanted is None and sum(p.numel() for p in model.parameters()) > COMPARE_UP_TO:
-        note("not compared with transformers, as the model is large; --compare does it")
+        note("not compared with transformers, because the model is large; add --compare to do it")
     elif wanted is not False:
         try:
             return BlackBox(folder, model.device, model.dtype)
         except ImportError:
-            note("transformers is not installed here, so the black box is left out")
+            note("transformers is not installed, so the black box is left out")
     return None
 
 
@@ -153,7 +155,7 @@ def show_black_box(box: BlackBox, scene: Scene) -> tuple[Outcome, list[Any]]:
     theirs.text = scene.tokenizer.decode(theirs.tokens)
     show_text(scene.prompt_text, theirs.text)
     note(
-        f"{len(theirs.tokens)} tokens in {sum(theirs.seconds):.2f} s. The text is there; how, it does not say."
+        f"{len(theirs.tokens)} tokens in {sum(theirs.seconds):.2f} s. There is the text. How it got there, it doesn't say."
     )
     return theirs, logits
 
@@ -182,15 +184,15 @@ def show_verdict(box: BlackBox, scene: Scene, ours: Outcome, theirs: Outcome, lo
     """Says whether the tokens are the same, after comparing them."""
     reference = theirs.tokens
     if ours.finish_reason == "stop" and ours.tokens[-1] not in scene.eos_ids:
-        reference = reference[: len(ours.tokens)]  # the black box was told no stop strings
+        reference = reference[: len(ours.tokens)]  # the black box does not know our stop strings
         note(f"ours ended before a stop string; {len(reference)} tokens are compared")
 
-    def answer(behind: list[int]) -> list[int]:
-        """Ours; behind a near tie, what we add to the reference's first tokens."""
-        if not behind:
+    def answer(begun: list[int]) -> list[int]:
+        """Ours. After a near-tie: what our loop adds to the reference's first tokens, `begun`."""
+        if not begun:
             return ours.tokens
-        left = len(reference) - len(behind)
-        return collect(generate(scene.model, [*scene.prompt, *behind], left, eos_ids=scene.eos_ids)).tokens
+        left = len(reference) - len(begun)
+        return collect(generate(scene.model, [*scene.prompt, *begun], left, eos_ids=scene.eos_ids)).tokens
 
     try:
         tally = box.check(answer, reference, logits)
@@ -203,11 +205,11 @@ def show_verdict(box: BlackBox, scene: Scene, ours: Outcome, theirs: Outcome, lo
 
 def show_steps(scene: Scene, count: int) -> None:
     """The first `count` steps, each shown as soon as it is made."""
-    heading("Step by step: the likeliest token is taken, always")
+    heading("Step by step: always the likeliest token")
     for i, (token, seconds) in enumerate(timed(scene.generate()), start=1):
         show_step(i, scene.tokenizer, token, seconds)
         if i == count and not token.finish_reason:
-            return note("--show-steps shows all of them")
+            return note("add --show-steps to see all of them")
     return None
 
 
@@ -217,8 +219,8 @@ def show_statistics(ours: Outcome, theirs: Outcome | None, prompt_tokens: int) -
 
 
 def show_loop(scene: Scene, count: int) -> Outcome:
-    """A longer text, to its own end; where it begins to repeat itself it is marked."""
-    heading(f"{count} tokens: where always taking the likeliest leads")
+    """A longer text, up to its own end. Repetitions are marked."""
+    heading(f"{count} tokens: where always taking the likeliest one leads")
     ours, texts = Outcome(), []
     tokens = generate(scene.model, scene.prompt, count, eos_ids=scene.eos_ids, tokenizer=scene.tokenizer)
     with live() as view:

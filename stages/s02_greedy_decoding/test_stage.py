@@ -387,7 +387,7 @@ def test_demo_shows_both_boxes_the_steps_the_numbers_and_the_loop(folders, capsy
     out = capsys.readouterr().out
     for part in (
         "The black box", "The glass box", "token by token the same as the black box: 6 tokens equal",
-        "step 1:", "step 3:", "--show-steps shows all", "prefill", "total tokens", "finish reason", "first 10 tokens", "Stage 03",
+        "step 1:", "step 3:", "--show-steps to see all", "prefill", "total tokens", "finish reason", "first 10 tokens", "Stage 03",
     ):  # fmt: skip
         assert part in out, part
     assert "step 4:" not in out
@@ -450,7 +450,7 @@ def test_demo_runs_without_transformers(folders, capsys, monkeypatch):
     ("flags", "message"),
     [
         (["--prompt", ""], "the prompt is empty"),
-        (["--prompt-ids", "1,x"], "'1,x' is no list of token ids"),
+        (["--prompt-ids", "1,x"], "'1,x' is not a list of token ids"),
         (["--prompt-ids", "1,999"], "token 999 is not in the vocabulary"),
         (["--prompt-ids", "1", "--prompt", "Hello"], "exclude each other"),
         (["--max-tokens", "0"], "'0' is not a whole number at least 1"),

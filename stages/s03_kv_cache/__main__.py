@@ -1,4 +1,4 @@
-"""The demo of stage 03: one text with and without the cache, the cache drawn, its phases, its gain and its price."""
+"""The demo of stage 03: one text with and without the cache, a picture of the cache, its phases, gain and price."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Scene:
     eos_ids: tuple[int, ...]
     stop: list[str]
 
-    def tokens(self, side: ModuleType, behind: Sequence[int] = ()) -> Iterator[Any]:
-        """An engine's tokens after the prompt and `behind`."""
-        left = self.max_tokens - len(behind)
+    def tokens(self, side: ModuleType, begun: Sequence[int] = ()) -> Iterator[Any]:
+        """An engine's tokens after the prompt and the tokens `begun`."""
+        left = self.max_tokens - len(begun)
         more = dict(eos_ids=self.eos_ids, stop=self.stop, tokenizer=self.tokenizer)
-        tokens: Iterator[Any] = side.generate(self.model, [*self.prompt, *behind], left, **more)
+        tokens: Iterator[Any] = side.generate(self.model, [*self.prompt, *begun], left, **more)
         return tokens
 
 
@@ -76,13 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     scene.tokens(engine)  # what cannot be generated is refused here, before anything is shown
     without = load_stage(2).engine
     for side in (without, engine):
-        next(side.generate(model, tokens[:1], 1))  # the first pass of a process is slow, and nobody's fault
+        next(side.generate(model, tokens[:1], 1))  # warm up: the first pass of a process is slow
 
     heading("The same text twice")
     slow, chosen = stream(scene, without, "without a cache, every step reads the whole text")
     fast, _ = stream(scene, engine, "with it, every step reads one token")
     same = show_verdict(scene, slow, fast, chosen)
-    heading("What lies in the cache")
+    heading("What is in the cache")
     show_picture(scene)
     heading("Two phases: prefill and decode")
     show_phases(scene, fast)
@@ -97,12 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache = engine.KVCache(model.layers_info, len(tokens) + args.max_tokens, model.device, model.dtype)
     agree = show_cache(cache, model.layers_info) and show_published()
     if not agree:
-        show(Text("the cache does not hold as many bytes as the formula says", style="bold red"))
+        show(Text("the cache does not have as many bytes as the formula says", style="bold red"))
     return 0 if same and agree else 1
 
 
 def stream(scene: Scene, side: ModuleType, title: str) -> tuple[Run, list[Any]]:
-    """Writes the text as it is made -> its times, and the tokens with their logits."""
+    """Writes the text as it is made. Returns its times, and the tokens with their logits."""
     show("", Text(title, style="bold"))
     flow = Flow()
     flow.write(scene.tokenizer.decode(scene.prompt, skip_special=False), style="bright_black")
@@ -118,11 +118,11 @@ def stream(scene: Scene, side: ModuleType, title: str) -> tuple[Run, list[Any]]:
 
 
 def show_verdict(scene: Scene, slow: Run, fast: Run, chosen: Sequence[Any]) -> bool:
-    """Says whether both wrote the same, after comparing; the run without a cache is the reference."""
+    """Compares the two texts and says whether they are the same; the run without a cache is the reference."""
     show("")
     try:
         tally = assert_same_tokens(
-            lambda behind: [one.id for one in scene.tokens(engine, behind)] if behind else fast.tokens,
+            lambda begun: [one.id for one in scene.tokens(engine, begun)] if begun else fast.tokens,
             slow.tokens,
             lambda i: chosen[i].logits.float(),
             **near_tie_rule(scene.model.dtype),
@@ -153,7 +153,7 @@ def show_picture(scene: Scene) -> None:
 
 
 def show_phases(scene: Scene, fast: Run) -> None:
-    """Time of each phase; the text so far once more as a prompt shows what a long prefill is like."""
+    """Shows the time of each phase. The text so far, used as a prompt, shows what a long prefill is like."""
     n = len(scene.prompt)
     text = [*scene.prompt, *fast.tokens][: scene.model.config.max_positions - 1]
     start = perf_counter()
@@ -164,7 +164,7 @@ def show_phases(scene: Scene, fast: Run) -> None:
         ["prefill of the whole text", len(text), *rate(len(text), whole)],
     ]
     if len(fast.tokens) > 1:
-        rows.append(["decode, one by one", len(fast.tokens) - 1, *rate(1, 1 / fast.decode_rate)])
+        rows.append(["decode, one at a time", len(fast.tokens) - 1, *rate(1, 1 / fast.decode_rate)])
     table(None, ["phase", "tokens", "ms per token", "tokens/s"], rows)
     if len(fast.tokens) > 1:
         device = scene.model.device

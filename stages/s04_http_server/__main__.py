@@ -1,4 +1,4 @@
-"""The demo of stage 04: a live server, asked by curl and by OpenAI's client; what goes over the wire; a hang-up."""
+"""The demo of stage 04: a live server, called with curl and OpenAI's client; what goes over the wire; a hang-up."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ LONG = 300  # tokens of the answer that stands in the way of another
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Whom we ask, and what."""
+    """Which server is asked, and what."""
 
     server: LiveServer
     prompt: str
     message: str
     max_tokens: int
-    room: int  # tokens that fit behind the prompt
+    room: int  # tokens that fit after the prompt
 
     @property
     def url(self) -> str:
@@ -66,22 +66,28 @@ class Scene:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(
         "python -m stages.s04_http_server",
-        "A live server on a free port: asked by curl and by OpenAI's client, hung up on, and stopped.",
+        "A live server on a free port: called with curl and with OpenAI's client, hung up on, and stopped.",
         ['--prompt "The old king"', "--only wire --max-tokens 5", "--keep --port 8000"],
     )
     add_model_flags(parser)
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT, metavar="TEXT", help="to continue (%(default)r)")
-    parser.add_argument("--message", default=MESSAGE, metavar="TEXT", help="to answer (%(default)r)")
+    parser.add_argument(
+        "--prompt", default=DEFAULT_PROMPT, metavar="TEXT", help="text to continue (%(default)r)"
+    )
+    parser.add_argument("--message", default=MESSAGE, metavar="TEXT", help="message to answer (%(default)r)")
     add_max_tokens(parser, 40)
     parser.add_argument(
         "--only",
         action="append",
         type=choice(*PARTS),
         metavar="PART",
-        help=f"one of {', '.join(PARTS)} (repeatable; all of them)",
+        help=f"show only this part: {', '.join(PARTS)} (repeatable)",
     )
     parser.add_argument(
-        "--port", type=number(int, 0, 65535), default=0, metavar="N", help="0 for a free one (%(default)s)"
+        "--port",
+        type=number(int, 0, 65535),
+        default=0,
+        metavar="N",
+        help="port of the server, 0 picks a free one (%(default)s)",
     )
     parser.add_argument("--keep", action="store_true", help="leave the server running until Ctrl-C")
     return parser.parse_args(argv)
@@ -108,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Tokens that fit behind the prompt. Raises UserError for what the server would refuse, before one is started."""
+    """Tokens that fit after the prompt. Raises UserError for what the server would refuse, before starting one."""
     folder = find_checkpoint(args.model)
     window, tokenizer = load_config(folder).max_positions, Tokenizer.from_folder(folder)
     prompt = len(tokenizer.encode(args.prompt))
@@ -135,7 +141,7 @@ def show_start(server: LiveServer) -> None:
         write(f"{seconds:7.2f} s  GET /health  ", style="bright_black")
         write(state, end="\n", style="green" if state.startswith("200") else "yellow")
     note(
-        "The port is open before the model is loaded: who asks meanwhile is told so, instead of being left waiting."
+        "The port is open before the model is loaded; until then, callers get a 503 instead of a hung connection."
     )
 
 
@@ -158,7 +164,7 @@ def show_readers(scene: Scene) -> None:
 def show_openai(scene: Scene) -> None:
     heading("OpenAI's own client")
     if importlib.util.find_spec("openai") is None:
-        return note("the openai package is not installed here, so this part is left out: pip install openai")
+        return note("the openai package is not installed, so this part is left out: pip install openai")
     import openai
 
     show(Text(inspect.getsource(openai_client.ask).rstrip(), style="cyan"), "")
@@ -209,15 +215,15 @@ def show_hang_up(scene: Scene) -> None:
     length = min(LONG, scene.room)
     waits = hangup.compare(scene.url, scene.completion(max_tokens=length, ignore_eos=True))
     rows = [
-        ["reads on to the end", ms(waits.behind_a_reader)],
+        ["reads to the end", ms(waits.behind_a_reader)],
         [f"hangs up after {hangup.BEFORE} chunks", ms(waits.behind_a_hang_up)],
     ]
     table(
-        f"A one-token request behind a stream of {length} tokens",
-        ["the first client", "the second one's answer came after"],
+        f"A one-token request that arrives after a stream of {length} tokens",
+        ["the first client", "the second gets its answer after"],
         rows,
     )
-    note("One request at a time: the second waits for the first. Nobody is left to read, so nobody computes.")
+    note("One request at a time: the second waits for the first. With no reader left, the engine stops.")
 
 
 def show_errors(scene: Scene) -> None:
@@ -249,7 +255,7 @@ PARTS: dict[str, Callable[[Scene], None]] = {
 
 
 def keep(server: LiveServer) -> int:
-    """Serves until Ctrl-C, which is how this ends well."""
+    """Serves until Ctrl-C, which is a good end."""
     heading("Serving")
     write(server.banner, end="\n")
     try:

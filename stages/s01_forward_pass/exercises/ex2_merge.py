@@ -1,10 +1,10 @@
 """Exercise 2: the rule of byte-pair encoding.
 
 A word starts as single bytes. Of all pairs of neighbours that are in the table of merges, the one with the lowest
-rank is joined; where the same pair stands twice, the one further left. Then all pairs are looked at again, until none
-is in the table. `make stage-01 ARGS='--word princess'` shows it at work.
+rank is joined; if the same pair occurs twice, the one further left. This is repeated until no pair is in the table.
+ `make stage-01 ARGS='--word princess'` shows it at work.
 
-`pytest stages/s01_forward_pass/exercises/test_ex2_merge.py` checks your function.
+`.venv/bin/python -m pytest stages/s01_forward_pass/exercises/test_ex2_merge.py` checks your function.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ pairs, pair d is (x[d], x[d + D / 2]), and at position p it is turned by the ang
 
     a' = a cos - b sin        b' = b cos + a sin
 
-The dot product of two turned vectors then depends on how far apart they stand, and on nothing else of where they are.
+The dot product of two turned vectors then depends only on how far apart they are.
 
-`pytest stages/s01_forward_pass/exercises/test_ex3_rotate.py` checks your function.
+`.venv/bin/python -m pytest stages/s01_forward_pass/exercises/test_ex3_rotate.py` checks your function.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ import numpy as np
 
 
 def rotate(x: np.ndarray, positions: np.ndarray, theta: float = 10000.0) -> np.ndarray:
-    """x [N, D] with D even, positions [N] -> [N, D]: row n turned as its position says."""
+    """x [N, D] with D even, positions [N] -> [N, D]: row n is turned by the angles of its position."""
     raise NotImplementedError("write rotate")

@@ -1,1 +1,1 @@
-"""What this stage teaches by hand: byte-pair encoding, two models in NumPy, and tools that look inside."""
+"""What this stage writes out by hand: byte-pair encoding, two models in NumPy, and tools that look inside a model."""

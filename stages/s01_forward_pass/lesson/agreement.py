@@ -32,19 +32,19 @@ NUMPY_MODELS: dict[str, type[NumpyGPT2] | type[NumpyLlama]] = {"gpt2": NumpyGPT2
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The comparison of one prompt; skipped says what could not be compared, and why."""
+    """The comparison for one prompt. `skipped` says what could not be compared, and why."""
 
     reference: str
     rows: list[Row]
     skipped: list[str] = field(default_factory=list)
 
     def first_over(self, tolerance: float = TOLERANCE) -> dict[str, str | None]:
-        """The first layer over tolerance for each of the compared; None where all are within."""
+        """For each model, the first layer over tolerance; None if there is none."""
         return first_over(self.rows, tolerance)
 
 
 def load_numpy(folder: Path, config: ModelConfig) -> NumpyGPT2 | NumpyLlama:
-    """The NumPy model of a checkpoint. Raises UserError for families that this stage does not write out."""
+    """The NumPy model of a checkpoint. Raises UserError for families that this stage has no NumPy version of."""
     if config.model_type not in NUMPY_MODELS:
         raise UserError(f"no NumPy model for {config.model_type}; there are {', '.join(NUMPY_MODELS)}")
     return NUMPY_MODELS[config.model_type].from_folder(folder)
@@ -61,7 +61,7 @@ def load_transformers(folder: Path) -> Any:
 
 
 def check(folder: Path, config: ModelConfig, model: Model, tokens: Sequence[int]) -> Agreement:
-    """Compare all that can be computed here; transformers is the reference where it is installed.
+    """Compares whatever can be computed here; transformers is the reference if it is installed.
 
     model: ours, loaded from the same folder; a float32 copy is loaded if it is not float32 on the CPU.
     """
@@ -84,7 +84,7 @@ def check(folder: Path, config: ModelConfig, model: Model, tokens: Sequence[int]
 
 
 def show_agreement(agreement: Agreement, tolerance: float = TOLERANCE) -> bool:
-    """Print the largest difference per layer; whether all are within tolerance."""
+    """Prints the largest difference per layer. Returns whether all are within tolerance."""
     for line in agreement.skipped:
         note(line)
     over = agreement.first_over(tolerance)

@@ -1,6 +1,6 @@
 """Byte-level byte-pair encoding by hand: text to token ids and back.
 
-Three steps: a pattern cuts text into words, a word becomes bytes, and learned merges join neighbouring
+Three steps: a pattern splits text into words, a word becomes bytes, and learned merges join neighbouring
 bytes into tokens. Reading a tokenizer.json is in `bpe_file`, learning the merges in `bpe_train`.
 
 Merges: Sennrich et al. 2016, "Neural machine translation of rare words with subword units", section 3.2.
@@ -92,7 +92,7 @@ class BPE:
         return ids
 
     def words(self, text: str) -> list[str]:
-        """Text cut at the pattern: the words that merges never cross."""
+        """Text split by the pattern into words, which merges never cross."""
         if self.add_prefix_space and text and not text.startswith(" "):
             text = " " + text
         words = [text]
@@ -101,7 +101,7 @@ class BPE:
         return words
 
     def encode_word(self, word: bytes) -> list[int]:
-        """One word's token ids; words come again and again, so the last few thousand are remembered."""
+        """One word's token ids. Words recur, so the last few thousand are remembered."""
         if word not in self._words:
             whole = self.ignore_merges and word in self.vocab
             ids = [self.vocab[symbol] for symbol in ([word] if whole else merge(word, self.ranks))]
@@ -111,7 +111,7 @@ class BPE:
         return self._words[word]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Token ids to text; bytes that are no UTF-8 become U+FFFD. Raises UserError for an unknown id."""
+        """Token ids to text; bytes that are not UTF-8 become U+FFFD. Raises UserError for an unknown id."""
         return b"".join(self.token(id) for id in ids).decode("utf-8", errors="replace")
 
     def token(self, id: int) -> bytes:
@@ -125,17 +125,17 @@ class BPE:
         return [show(self.token(id)) for id in ids]
 
     def steps(self, word: str) -> Iterator[MergeStep]:
-        """The merges of one word in the order they happen: the rule as it is stated, one look at all pairs a step."""
+        """The merges of one word, in order: the rule as stated, which looks at all pairs in every step."""
         symbols = [bytes([byte]) for byte in to_bytes(word)]
         while pairs := [(self.ranks[p], i) for i, p in enumerate(pairwise(symbols)) if p in self.ranks]:
-            rank, i = min(pairs)  # the pair learned first; of equal ones the leftmost
+            rank, i = min(pairs)  # the pair learned first; if it occurs twice, the left one
             pair = symbols[i], symbols[i + 1]
             symbols[i : i + 2] = [pair[0] + pair[1]]
             yield MergeStep(pair, rank, tuple(symbols))
 
 
 def merge(word: bytes, ranks: dict[Pair, int]) -> list[bytes]:
-    """Join the best-ranked pair of neighbours until none is left: the rule of `BPE.steps` in O(n log n).
+    """Joins the neighbours with the lowest rank until no pair is left: the rule of `BPE.steps` in O(n log n).
 
     A heap holds the pairs that can be joined, `after` and `before` link the symbols that are still there.
     """
@@ -165,7 +165,7 @@ def merge(word: bytes, ranks: dict[Pair, int]) -> list[bytes]:
 
 
 def isolate(pattern: str, text: str) -> Iterator[str]:
-    """The matches of a pattern and what lies between them, in order; joined they are the text."""
+    """The matches of a pattern and the text between them, in order; joined, they are the whole text."""
     end = 0
     for match in regex.finditer(pattern, text):
         if match.start() > end:
@@ -189,7 +189,7 @@ def split_special(text: str, special: dict[str, int]) -> Iterator[tuple[str, lis
 
 
 def to_bytes(text: str) -> bytes:
-    """UTF-8, or a UserError for half of a surrogate pair, which is no character."""
+    """UTF-8, or a UserError for half of a surrogate pair, which is not a character."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:

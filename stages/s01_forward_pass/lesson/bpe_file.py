@@ -1,7 +1,7 @@
 """Reads the tokenizer.json of a byte-level BPE into our `BPE`.
 
 The file holds a pipeline: normalizer, pre-tokenizer, model, decoder. What belongs to byte-level BPE is
-read; anything else is refused by name, for a tokenizer that is almost right gives almost right models.
+read; anything else is refused by name, because a tokenizer that is almost right makes a model look almost right.
 The post-processor (which adds BOS) is left to `common.tokenizer`.
 """
 
@@ -68,7 +68,7 @@ def read_bpe(data: dict[str, Any]) -> BPE:
 
 
 def read_pre_tokenizer(stage: dict[str, Any] | None) -> tuple[tuple[str, ...], bool]:
-    """The patterns that cut text, in order, and whether a space goes before it."""
+    """The patterns that split text, in order, and whether a space is put in front of it."""
     steps = (stage or {}).get("pretokenizers") or [stage or {"type": None}]
     if steps[-1]["type"] != "ByteLevel":
         raise UserError(
@@ -107,7 +107,7 @@ def to_token(text: str) -> bytes:
 
 
 def refuse(part: dict[str, Any], **allowed: object) -> None:
-    """Raise UserError for the first field that has a value of its own. A missing or empty one is as good as the default."""
+    """Raises UserError for the first field with an unsupported value. A missing or empty field counts as the default."""
     for name, value in allowed.items():
         if part.get(name, value) not in (value, "" if value is None else value):
             raise UserError(f"{name} is {part[name]!r}; our BPE supports {value!r} only")

@@ -1,6 +1,6 @@
 """Learns byte-pair merges from a text: count all neighbouring pairs, join the most frequent, count again.
 
-Counting anew after each merge would read the text thousands of times. Instead words are counted once, and a
+Recounting after each merge would read the text thousands of times. Instead words are counted once, and a
 merge visits only the words that hold its pair, so learning 4,000 merges costs little more than the first hundred.
 """
 
@@ -21,7 +21,7 @@ from .bpe import ALPHABET, BPE, GPT2_PATTERN, to_bytes
 def train(text: str, vocab_size: int, special: Sequence[str] = (), min_count: int = 2) -> BPE:
     """A BPE of at most vocab_size tokens: the special ones first, then the 256 bytes, then one per merge.
 
-    Stops early when no pair occurs min_count times. Of equally frequent pairs the one with the lower ids
+    Stops early when no pair occurs min_count times. Of equally frequent pairs, the one with the lower ids
     is taken, which makes the result the same on every machine. Raises UserError if vocab_size is too small.
     """
     if vocab_size < 256 + len(special):
@@ -57,7 +57,7 @@ class Learner:
         self.propose(self.pair_counts)
 
     def count(self, index: int, sign: int) -> set[tuple[int, int]]:
-        """Add a word's pairs to the counts, or take them away; the pairs it holds."""
+        """Adds a word's pairs to the counts, or takes them away. Returns the pairs."""
         word = self.words[index]
         pairs = list(pairwise(word))
         for pair in pairs:
@@ -70,7 +70,7 @@ class Learner:
             heapq.heappush(self.heap, (-self.pair_counts[pair], pair))
 
     def best(self, min_count: int) -> tuple[int, int] | None:
-        """The most frequent pair, or None. A heap entry whose count has changed since is passed over: a newer one exists."""
+        """The most frequent pair, or None. A heap entry whose count has changed is skipped: there is a newer one."""
         while self.heap:
             count, pair = heapq.heappop(self.heap)
             if -count == self.pair_counts[pair] and -count >= min_count:
@@ -78,7 +78,7 @@ class Learner:
         return None
 
     def join(self, pair: tuple[int, int]) -> None:
-        """Make the pair one token, in every word that holds it."""
+        """Makes the pair one token, in every word that contains it."""
         token = self.tokens[pair[0]] + self.tokens[pair[1]]
         if token not in self.ids:  # two pairs may spell the same token: "a"+"bc" and "ab"+"c"
             self.ids[token] = len(self.tokens)

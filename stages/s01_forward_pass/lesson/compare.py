@@ -1,7 +1,7 @@
 """Layer by layer: where do two computations of the same model part ways?
 
-A trace is what a model held after each layer. Ours and transformers' are taken from outside, by forward hooks;
-the NumPy models return theirs. Loading the models and printing the table is left to `agreement`.
+A trace is what a model holds after each layer. For our models and for transformers it is read from outside, by forward
+hooks; the NumPy models return theirs. Loading the models and printing the table is left to `agreement`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from common.models import Model
 from ..engine import CausalAttention
 from .numpy_gpt2 import Trace
 
-TOLERANCE = 1e-4  # of float32 arithmetic in another order, relative to the largest number of a layer
+TOLERANCE = 1e-4  # for float32 arithmetic in another order, relative to the largest number of a layer
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layer: its largest absolute number in the reference, and each other's largest difference from it."""
+    """One layer: the largest absolute number in the reference, and the largest difference of each other model."""
 
     layer: str
     largest: float
     errors: dict[str, float]
 
     def within(self, name: str, tolerance: float) -> bool:
-        """NaN is never within."""
+        """Whether the error is tolerable. NaN never is."""
         return self.errors[name] <= tolerance * max(1.0, self.largest)
 
 
 class Hooks:
-    """Keeps what modules return (or, with inputs=True, get) while it is open; the modules are not changed."""
+    """While open, keeps what modules return (or receive, with inputs=True). The modules are not changed."""
 
     def __init__(self) -> None:
         self.seen: dict[str, Tensor] = {}
@@ -93,7 +93,7 @@ def to_numpy(seen: dict[str, Tensor]) -> Trace:
 def compare(reference: Trace, others: dict[str, Trace]) -> list[Row]:
     """The largest difference of each of the others from the reference, layer by layer.
 
-    Raises UserError where two traces have other layers or shapes, that is, are not of the same model.
+    Raises UserError if two traces differ in layers or shapes, so that they cannot be of the same model.
     """
     rows = []
     for layer, expected in reference.items():
@@ -110,7 +110,7 @@ def compare(reference: Trace, others: dict[str, Trace]) -> list[Row]:
 
 
 def first_over(rows: Sequence[Row], tolerance: float = TOLERANCE) -> dict[str, str | None]:
-    """For each of the compared, the first layer over tolerance: where to look for the fault. None: all within."""
+    """For each model, the first layer over tolerance, which is where to look for the fault. None: there is none."""
     names = rows[0].errors
     return {
         name: next((row.layer for row in rows if not row.within(name, tolerance)), None) for name in names

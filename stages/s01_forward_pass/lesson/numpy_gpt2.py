@@ -44,7 +44,7 @@ class NumpyGPT2:
         w = self.weights
         N = len(tokens)
         check_tokens(tokens, self.config)
-        x = w["wte.weight"][tokens] + w["wpe.weight"][:N]  # [N, C]: which token it is, and where it stands
+        x = w["wte.weight"][tokens] + w["wpe.weight"][:N]  # [N, C]: which token it is, and where it is
         trace = {"embedding": x}
         for i in range(self.config.num_layers):
             x = x + self.attention(f"h.{i}.attn", self.norm(f"h.{i}.ln_1", x))  # [N, C]
@@ -52,31 +52,27 @@ class NumpyGPT2:
             trace[f"layer {i}"] = x
         trace["final norm"] = self.norm("ln_f", x)  # [N, C]
         head = w["wte.weight"] if self.config.tie_word_embeddings else w["lm_head.weight"]  # [V, C]
-        trace["logits"] = (
-            trace["final norm"] @ head.T
-        )  # [N, V]: how well each word of the vocabulary fits next
+        trace["logits"] = trace["final norm"] @ head.T  # [N, V]: how well each token fits next
         return trace
 
     def norm(self, name: str, x: Array) -> Array:
-        """LayerNorm: every token's channels brought to mean 0 and variance 1, then scaled and shifted."""
+        """LayerNorm: each token's channels are brought to mean 0 and variance 1, then scaled and shifted."""
         mean = x.mean(-1, keepdims=True)  # [N, 1]
         variance = x.var(-1, keepdims=True)  # [N, 1]
         normal = (x - mean) / np.sqrt(variance + self.config.norm_eps)  # [N, C]
         return normal * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
     def attention(self, name: str, x: Array) -> Array:
-        """Every token looks at those before it and at itself, in H ways at once."""
+        """Each token looks at itself and at those before it, in H ways at once."""
         qkv = self.linear(f"{name}.c_attn", x)  # [N, 3C]
-        q, k, v = (
-            split_heads(part, self.config.num_heads) for part in np.split(qkv, 3, axis=-1)
-        )  # [H, N, D]
+        # [H, N, D] each
+        q, k, v = (split_heads(part, self.config.num_heads) for part in np.split(qkv, 3, axis=-1))
         return self.linear(f"{name}.c_proj", join_heads(causal_attention(q, k, v)))  # [N, C]
 
     def mlp(self, name: str, x: Array) -> Array:
         """Each token by itself: four times wider, bent, and back."""
-        return self.linear(
-            f"{name}.c_proj", gelu(self.linear(f"{name}.c_fc", x))
-        )  # [N, C] -> [N, 4C] -> [N, C]
+        # [N, C] -> [N, 4C] -> [N, C]
+        return self.linear(f"{name}.c_proj", gelu(self.linear(f"{name}.c_fc", x)))
 
     def linear(self, name: str, x: Array) -> Array:
         return x @ self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
@@ -91,7 +87,7 @@ def causal_attention(q: Array, k: Array, v: Array) -> Array:
 
 
 def softmax(x: Array) -> Array:
-    """exp(x) / sum(exp(x)) over the last axis; the largest is taken off first, so that exp cannot overflow."""
+    """exp(x) / sum(exp(x)) over the last axis. The largest is subtracted first, so that exp cannot overflow."""
     powers = np.exp(x - x.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
@@ -112,7 +108,7 @@ def join_heads(x: Array) -> Array:
 
 
 def check_tokens(tokens: Sequence[int], config: ModelConfig) -> None:
-    """Raises UserError for a prompt that the model has no room or no words for."""
+    """Raises UserError for a prompt that is empty or too long, or that holds an unknown token."""
     if not 0 < len(tokens) <= config.max_positions:
         raise UserError(
             f"the prompt is {len(tokens)} tokens long; this model takes 1 to {config.max_positions}"

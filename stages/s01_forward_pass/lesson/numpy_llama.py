@@ -31,7 +31,7 @@ class NumpyLlama:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> NumpyLlama:
-        """Raises UserError if the folder holds another kind of model, or an option that is not written out here."""
+        """Raises UserError if the folder holds another kind of model, or uses an option that is not written out here."""
         config = load_config(Path(folder))
         if not isinstance(config, LlamaConfig) or config.model_type != "llama":
             raise UserError(f"{folder} holds a {config.model_type} model, not llama")
@@ -42,9 +42,7 @@ class NumpyLlama:
     def __call__(self, tokens: Sequence[int]) -> Trace:
         w = self.weights
         check_tokens(tokens, self.config)
-        x = w["embed_tokens.weight"][
-            tokens
-        ]  # [N, C]: which token it is; where it stands comes with the heads
+        x = w["embed_tokens.weight"][tokens]  # [N, C]: which token it is; where it is comes in with the heads
         trace = {"embedding": x}
         for i in range(self.config.num_layers):
             x = x + self.attention(f"layers.{i}.self_attn", self.norm(f"layers.{i}.input_layernorm", x))
@@ -56,7 +54,7 @@ class NumpyLlama:
         return trace
 
     def norm(self, name: str, x: Array) -> Array:
-        """RMSNorm: divided by the root of the mean square; no mean taken off, no bias (Zhang and Sennrich 2019)."""
+        """RMSNorm: divided by the root of the mean square; no mean is subtracted, and there is no bias (Zhang and Sennrich 2019)."""
         mean_square = (x * x).mean(-1, keepdims=True)  # [N, 1]
         return x / np.sqrt(mean_square + np.float32(self.config.norm_eps)) * self.weights[f"{name}.weight"]
 

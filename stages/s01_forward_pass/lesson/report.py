@@ -1,4 +1,4 @@
-"""What the demo shows of tokens, merges and checkpoints, as tables and pictures. Computes nothing itself."""
+"""Tokens, merges and checkpoints as tables and pictures, for the demo. It computes nothing itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .bpe import BPE, MergeStep, show
 from .tensors import TensorInfo, count_parameters, part_of
 
 COLOURS = ("bold cyan", "bold magenta")
-SHOWN = 48  # of a long prompt's tokens
+SHOWN = 48  # tokens shown of a long prompt
 
 
 def tokens_view(pieces: Sequence[str], ids: Sequence[int], third: str = "position") -> RenderableType:
@@ -60,7 +60,7 @@ def symbols(step: MergeStep) -> Text:
 def positions_table(
     tokens: Sequence[int], logits: Tensor, tokenizer: Tokenizer, last: int = 8
 ) -> RenderableType:
-    """logits [N, vocab_size] read row by row: what each token of the prompt lets the model expect."""
+    """logits [N, vocab_size] read row by row: what the model expects after each token of the prompt."""
     first = max(0, len(tokens) - last)
     best = logits[first:].softmax(-1).max(-1)
     expected = tokenizer.pieces(best.indices.tolist())

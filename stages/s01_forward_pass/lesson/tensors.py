@@ -1,7 +1,7 @@
 """What is in a checkpoint: the tensors of its safetensors files, listed without reading them, or read into NumPy.
 
 A safetensors file is eight bytes that hold the length of a header, the header (JSON: name, dtype, shape and place
-of each tensor), and then the numbers themselves. So a few kilobytes tell all about a model of any size.
+of each tensor), and then the numbers themselves. So a few kilobytes describe a model of any size.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def read_weights(folder: str | Path, prefix: str = "") -> dict[str, np.ndarray]:
 
 
 def part_of(name: str) -> str | None:
-    """The part of the model that a tensor belongs to; None for buffers, which are no parameters."""
+    """The part of the model that a tensor belongs to; None for buffers, which are not parameters."""
     if name.endswith((".attn.bias", ".attn.masked_bias", "inv_freq")):
         return None
     rules = {

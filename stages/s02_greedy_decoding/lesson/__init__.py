@@ -1,1 +1,1 @@
-"""What the demo and the benchmark show around the engine: the black box beside it, its steps, its loops, its times."""
+"""What the demo and the benchmark show around the engine: the black box next to it, its steps, loops and times."""

@@ -19,7 +19,7 @@ from .outcome import Outcome
 
 
 class Stopwatch:
-    """Stands where transformers wants a streamer: it is handed the prompt, then each token as soon as it is chosen."""
+    """Takes the place of a transformers streamer: it receives the prompt, then each token as soon as it is chosen."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -50,10 +50,10 @@ class BlackBox:
         eos_ids: Sequence[int] = (),
         use_cache: bool = True,
     ) -> tuple[Outcome, list[Tensor]]:
-        """Greedy decoding -> the outcome (without text), and the logits [vocab_size] behind each of its tokens."""
+        """Greedy decoding. Returns the outcome (without text), and the logits [vocab_size] of each of its tokens."""
         from transformers import GenerationConfig
 
-        # Ours in full: a checkpoint's own may ask for sampling or penalties.
+        # All settings are ours: a checkpoint's own may ask for sampling or penalties.
         self.model.generation_config = GenerationConfig(
             do_sample=False,
             max_new_tokens=max_new_tokens,
@@ -83,10 +83,10 @@ class BlackBox:
         Args:
             ours: from the first tokens of the answer to the rest of it; called with [] first.
             theirs, logits: the reference's answer, and what each of its tokens was chosen from.
-            tally: counts on from earlier calls.
+            tally: continues the counts of earlier calls.
 
         Raises:
-            AssertionError: at the first token that differs for good.
+            AssertionError: at the first token that really differs.
         """
         rule = near_tie_rule(self.model.dtype)
         return assert_same_tokens(ours, theirs, lambda at: logits[at].float(), tally=tally, **rule)

@@ -1,6 +1,6 @@
 """Finds the loop that greedy decoding falls into, and marks it.
 
-The likeliest continuation of "the king said, ... the king said," is one more of the same, and each round makes the
+The likeliest continuation of "the king said, ... the king said," is the same once more, and each round makes the
 next one likelier. Nothing in the token loop ever leads out again.
 """
 
@@ -13,13 +13,13 @@ from rich.text import Text
 
 from common.terminal.console import printable
 
-LEAST = 12  # tokens; a shorter repetition ("very, very, very") may well be meant
+LEAST = 12  # tokens; a shorter repetition ("very, very, very") may be intended
 ROUNDS = ("bold cyan", "bold magenta")
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """The end of a text repeats itself: from token `start` on, the same `period` tokens again and again."""
+    """A text that ends in repetition: from token `start` on, the same `period` tokens again and again."""
 
     start: int
     period: int
@@ -31,7 +31,7 @@ class Loop:
 
 
 def find_loop(tokens: Sequence[int], least: int = LEAST) -> Loop | None:
-    """The loop that `tokens` end in: the shortest period that is seen at least twice, over `least` tokens or more."""
+    """The loop that `tokens` end in: the shortest period that occurs at least twice, over at least `least` tokens."""
     for period in range(1, len(tokens) // 2 + 1):
         same = 0  # tokens at the end that are equal to the one a period before
         while same < len(tokens) - period and tokens[-1 - same] == tokens[-1 - same - period]:

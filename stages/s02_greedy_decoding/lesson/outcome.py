@@ -1,4 +1,4 @@
-"""What a generation came to, and when each of its tokens came. The same record for our loop and for the black box."""
+"""What a generation produced, and when. The same record for our loop and for the black box."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # timed is whatever a token loop yields
 
 @dataclass(slots=True)
 class Outcome:
-    """New tokens, without the prompt. seconds: one for each, counted from the token before; the first is prefill."""
+    """New tokens, without the prompt. seconds: of each, since the previous token; the first is the prefill."""
 
     tokens: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Outcome:
 
     @property
     def rate(self) -> float | None:
-        """Tokens per second after the first; None where there is no second."""
+        """Tokens per second after the first token; None if there is no second one."""
         rest = self.seconds[1:]
         return len(rest) / sum(rest) if rest else None
 

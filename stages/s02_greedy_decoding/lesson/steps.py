@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # shown and timed is whatever a token loop yields
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
-    """What a token stands for; its vocabulary entry where that is no text of its own (part of a character)."""
+    """A token's text; its vocabulary entry if it has no text of its own (part of a character)."""
     entry = tokenizer.pieces([token])[0]
     if entry.startswith("▁"):
         return entry.replace("▁", " ")  # decoded alone, the space would be dropped
@@ -34,7 +34,7 @@ def top(tokenizer: Tokenizer, logits: Tensor, count: int = 5) -> list[Candidate]
 
 
 def show_step(number: int, tokenizer: Tokenizer, token: Token, seconds: float) -> None:
-    """One step: what was chosen, from which five, in how many milliseconds."""
+    """Shows one step: what was chosen, from which five, in how many milliseconds."""
     ends = f", ends the text ({token.finish_reason})" if token.finish_reason else ""
     title = f"step {number}: {piece(token_text(tokenizer, token.id))}  {1000 * seconds:.1f} ms{ends}"
     rows = top(tokenizer, token.logits)
@@ -43,7 +43,7 @@ def show_step(number: int, tokenizer: Tokenizer, token: Token, seconds: float) -
 
 
 def show_outcomes(outcomes: Mapping[str, Outcome], prompt_tokens: int) -> None:
-    """Texts and statistics, a column for each."""
+    """Shows texts and statistics, one column each."""
     sides = list(outcomes.values())
     rates = [f"{side.rate:,.1f}" if side.rate else "-" for side in sides]
     rows: list[tuple[object, ...]] = [

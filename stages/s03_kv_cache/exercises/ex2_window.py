@@ -1,10 +1,10 @@
-"""Exercise 2: a layer with a sliding window needs its window, and not the whole text.
+"""Exercise 2: a layer with a sliding window needs only its window, not the whole text.
 
-The token at position p looks at positions p - window + 1 to p. What lies further back is never read again, so its place
-can be taken by somebody new: token i goes to slot i % window, and the memory is a ring that stays as it is
+The token at position p looks at positions p - window + 1 to p. Anything further back is never read again, so its slot
+can be reused: token i goes to slot i % window, and the memory is a ring that stays the same size
 however long the text becomes.
 
-Fill in the methods. `pytest stages/s03_kv_cache/exercises/test_ex2_window.py` checks them.
+Fill in the methods. `.venv/bin/python -m pytest stages/s03_kv_cache/exercises/test_ex2_window.py` checks them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class WindowCache:
     def write(self, k: Tensor, v: Tensor) -> None:
         """k, v [N, Hkv, D] of the next N tokens of the text. N may be larger than the window: a long prompt.
 
-        Take care: where two tokens have the same slot, the later one must win, and an indexed assignment such as
+        Take care: if two tokens have the same slot, the later one must win, and an indexed assignment such as
         `self.k[:, slots] = ...` does not promise which of two writes to one slot comes last.
         """
         raise NotImplementedError("write it")
 
     def positions(self) -> list[int]:
-        """Of each slot in use, which position's token it holds. After 6 tokens and with a window of 4: [4, 5, 2, 3]."""
-        raise NotImplementedError("say which token lies where")
+        """For each slot in use, the position of the token in it. After 6 tokens with a window of 4: [4, 5, 2, 3]."""
+        raise NotImplementedError("say which token is where")
 
     def visible(self) -> tuple[Tensor, Tensor]:
         """What the newest token may look at: k, v [Hkv, T, D] with T at most the window, in the order of the slots.

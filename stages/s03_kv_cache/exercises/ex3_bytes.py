@@ -1,7 +1,7 @@
 """Exercise 3: from a model's `config.json` to the bytes of its cache, before anything is loaded.
 
 A token leaves a key and a value of head_dim numbers in each KV head of each layer. Fill in the three functions;
-`pytest stages/s03_kv_cache/exercises/test_ex3_bytes.py` checks them, with published models.
+`.venv/bin/python -m pytest stages/s03_kv_cache/exercises/test_ex3_bytes.py` checks them, with published models.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 def bytes_per_token(config: dict[str, Any], itemsize: int) -> int:
     """Bytes that one token adds to the cache. itemsize: bytes of one number, 2 for bfloat16.
 
-    config: has num_hidden_layers, num_attention_heads and hidden_size. Where num_key_value_heads is missing, there are as many
-    as attention heads; where head_dim is missing, the heads share hidden_size evenly.
+    config: has num_hidden_layers, num_attention_heads and hidden_size. If num_key_value_heads is missing, there are as many
+    as attention heads; if head_dim is missing, hidden_size is divided evenly among the heads.
     """
     raise NotImplementedError("count the numbers, times their size")
 

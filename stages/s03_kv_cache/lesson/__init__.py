@@ -1,1 +1,1 @@
-"""What the demo and the benchmark show around the engine: timed runs, the cache drawn, its bytes, a figure."""
+"""What the demo and the benchmark show around the engine: timed runs, a picture of the cache, its bytes, a figure."""

@@ -54,7 +54,7 @@ class Case:
 
 
 def prepare(name: str, device: torch.device, dtype: torch.dtype, lengths: Sequence[int]) -> Case:
-    """Raises UserError for a model that cannot be had, or whose window is too small."""
+    """Raises UserError for a model that cannot be loaded, or whose window is too small."""
     if name in PUBLISHED:
         seed, weights = 0, f"the shape of {name} with random weights"
         model = build_model(published(name), device, dtype, seed)

@@ -1,4 +1,4 @@
-"""The figure of this stage: the time a text takes over its length, with and without a cache, from a recorded result."""
+"""The figure of this stage: the time a text takes by its length, with and without a cache, from a recorded result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> list[Path]:
     result = load_result(name, machine)
     lengths = sorted(int(found[1]) for key in result["values"] if (found := re.fullmatch(r"with_(\d+)", key)))
     figure, axes = new_figure(
-        "Without a cache the time grows with the square of the length", "tokens in total", "seconds"
+        "Without a cache, the time grows faster than the length", "tokens in total", "seconds"
     )
     for side, label in (("without", "without"), ("with", "with cache"), ("transformers", "transformers")):
         line(axes, lengths, [seconds(result, side, n) for n in lengths], label)

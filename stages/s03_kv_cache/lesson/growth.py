@@ -1,4 +1,4 @@
-"""The table that grows: what a text takes with and without a cache as it gets longer."""
+"""The table that grows: how long a text takes with and without a cache, by its length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("tokens", "without a cache", "per token", "with it", "per token", "sp
 
 
 def choose_lengths(prompt: int, window: int) -> list[int]:
-    """Four lengths beyond the prompt, each twice the last where there is room; fewer only in a tiny window."""
+    """Four lengths beyond the prompt, each twice the last if there is room; fewer only in a tiny window."""
     top = min(window, max(256, 2 * prompt))
     doubling = [top // 8, top // 4, top // 2, top]
     even = [prompt + (top - prompt) * i // 4 for i in range(1, 5)]
@@ -28,7 +28,7 @@ def choose_lengths(prompt: int, window: int) -> list[int]:
 def show_growth(
     without: ModuleType, model: Model, prompt: Sequence[int], lengths: Sequence[int]
 ) -> list[float]:
-    """Measures both sides at each length and shows each row as it comes -> the speed-ups."""
+    """Measures both sides at each length, showing each row as soon as it is measured. Returns the speed-ups."""
     cached = timed(len(prompt), generated(engine, model, prompt, lengths[-1]))
     text = [*prompt, *cached.tokens]
     rows: list[list[object]] = []

@@ -1,6 +1,6 @@
-"""What a cache weighs: the formula, the real object, and published models at three lengths.
+"""How large a cache is: the formula, the real object, and published models at three lengths.
 
-The objects for published shapes lie on the meta device: same class, same shapes, no memory.
+The objects for published shapes are on the meta device: same class, same shapes, no memory.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ def formula(layers: list[LayerInfo], tokens: int, itemsize: int) -> int:
 
 
 def show_cache(cache: KVCache, layers: list[LayerInfo]) -> bool:
-    """The formula with this model's numbers beside the object's own count; whether they agree."""
+    """Shows the formula with this model's numbers next to the object's own count. Returns whether they agree."""
     size, first = cache.k[0].element_size(), layers[0]
     expected = formula(layers, cache.capacity, size)
     facts({
         "formula": "2 (K and V) x layers x KV heads x head size x tokens x bytes per number",
         "this model": f"2 x {len(layers)} x {first.num_kv_heads} x {first.head_dim} x {cache.capacity} x {size} = {expected:,} bytes",
         "the object": f"{cache.nbytes:,} bytes",
-        "a token": f"{cache.nbytes // cache.capacity:,} bytes",
+        "per token": f"{cache.nbytes // cache.capacity:,} bytes",
     })  # fmt: skip
     return cache.nbytes == expected
 
 
 def show_published() -> bool:
-    """A table of published shapes in bfloat16; whether every cache agrees with the formula."""
+    """Shows published shapes in bfloat16. Returns whether every cache agrees with the formula."""
     rows, agree = [], True
     for name in PUBLISHED:
         config = published(name)

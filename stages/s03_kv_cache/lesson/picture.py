@@ -1,6 +1,6 @@
-"""The cache drawn: which of its slots hold which token, read from the cache itself after each step.
+"""A picture of the cache: which slot holds which token, read from the cache itself after each step.
 
-Memory is filled with NaN before the first step, so that what has been written shows without asking whoever wrote it.
+Memory is filled with NaN before the first step, so whatever is no longer NaN has been written.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Snapshot:
     """The cache after one step."""
 
     given: list[int]  # token ids that went through the model
-    filled: list[bool]  # of each slot: written, in every layer
-    chosen: int  # the token that the step's logits ask for
+    filled: list[bool]  # for each slot: whether every layer has written it
+    chosen: int  # the likeliest token by the step's logits
 
 
 @torch.inference_mode()
 def watch(model: Model, tokens: Sequence[int], steps: int = 2) -> list[Snapshot]:
-    """Prefill and `steps` decode steps with room for one token more -> the cache after each."""
+    """Prefill and `steps` decode steps, with room for one more token. Returns the cache after each."""
     cache = KVCache(model.layers_info, len(tokens) + steps + 1, model.device, model.dtype)
     for memory in (*cache.k, *cache.v):
         memory.fill_(torch.nan)
@@ -46,7 +46,7 @@ def watch(model: Model, tokens: Sequence[int], steps: int = 2) -> list[Snapshot]
 
 
 def filled(cache: KVCache) -> list[bool]:
-    """Of each slot, whether every layer has both key and value there."""
+    """For each slot, whether every layer has both key and value there."""
     free = torch.zeros(cache.capacity, dtype=torch.bool)
     for memory in (*cache.k, *cache.v):  # [Hkv, capacity, D]
         free |= memory.isnan().any(dim=2).any(dim=0).cpu()
@@ -54,7 +54,7 @@ def filled(cache: KVCache) -> list[bool]:
 
 
 def draw(snapshots: Sequence[Snapshot], pieces: dict[int, str]) -> Table:
-    """A row a step, a column a slot: [new], kept, and . where nothing is yet. pieces: token id -> text."""
+    """One row per step, one column per slot: [new], kept, and . for an empty slot. pieces: token id -> text."""
     slots = len(snapshots[0].filled)
     # Short heads: the table has to fit 80 columns.
     names = ["step", "runs", *(f"slot {i}" if i == 0 else str(i) for i in range(slots)), "next"]

@@ -1,6 +1,6 @@
 """Timed generations of one text: without a cache, with it, and by transformers.
 
-A run keeps the time of every token, so one run to 1000 tokens also says what 64 of them took.
+A run keeps the time of every token, so one run to 1,000 tokens also says how long 64 of them took.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from common.models import Model
 
 @dataclass(slots=True)
 class Run:
-    """New tokens, and the seconds from the start until each was there. The prompt is not among them."""
+    """New tokens, without the prompt, and the seconds from the start until each was there."""
 
     prompt: int  # tokens
     tokens: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def until(self, total: int) -> float:
-        """Seconds until prompt and new tokens were `total`."""
+        """Seconds until the text, prompt included, had `total` tokens."""
         return self.seconds[total - self.prompt - 1]
 
     def step(self, total: int, around: int = 8) -> float:
-        """Seconds that a token took when the text had `total`: the mean of the last `around` steps."""
+        """Seconds per token when the text had `total`: the mean of the last `around` steps."""
         at = total - self.prompt - 1
         first = max(0, at - around)
         return (self.seconds[at] - self.seconds[first]) / (at - first)
@@ -45,7 +45,7 @@ class Run:
 
 
 def timed(prompt: int, tokens: Iterable[int]) -> Run:
-    """Consumes `tokens` against the clock. Each is an int on the CPU, so a GPU has finished with it."""
+    """Consumes `tokens` against the clock. Each is an int on the CPU, so a GPU has finished it."""
     run, start = Run(prompt), perf_counter()
     for token in tokens:
         run.seconds.append(perf_counter() - start)
@@ -61,7 +61,7 @@ def generated(engine: ModuleType, model: Model, prompt: Sequence[int], total: in
 def stepwise(
     engine: ModuleType, model: Model, text: Sequence[int], prompt: int, total: int, every: int = 0
 ) -> tuple[Run, list[tuple[int, Any]]]:
-    """What an engine without a cache takes for `text`, which is known: each of its steps is one over a longer text.
+    """Times an engine without a cache on a known `text`: each of its steps runs over a longer beginning of it.
 
     Args:
         text: prompt and new tokens, at least `total`.
@@ -101,7 +101,7 @@ class Twin:
         self.model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)  # no end token
 
     def run(self, prompt: Sequence[int], total: int) -> Run:
-        """`generate()` as it comes: greedy, with its own cache."""
+        """`generate()` with its defaults: greedy, with its own cache."""
         clock = Clock()
         ids = torch.tensor([list(prompt)], device=self.model.device)
         start = perf_counter()
@@ -122,7 +122,7 @@ class Twin:
 
 
 class Clock:
-    """Stands where transformers wants a streamer: it is handed the prompt, then each token as soon as it is chosen."""
+    """Takes the place of a transformers streamer: it receives the prompt, then each token as soon as it is chosen."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -142,10 +142,10 @@ def check_against(
     ours: Sequence[int],
     theirs: Sequence[int],
 ) -> Tally:
-    """Our tokens against transformers'. Raises AssertionError at the first that differs for good."""
+    """Our tokens against transformers'. Raises AssertionError at the first that really differs."""
     total = len(prompt) + len(theirs)
     return assert_same_tokens(
-        lambda behind: generated(engine, model, [*prompt, *behind], total) if behind else ours,
+        lambda begun: generated(engine, model, [*prompt, *begun], total) if begun else ours,
         theirs,
         lambda i: twin.logits([*prompt, *theirs[:i]]),
         **near_tie_rule(model.dtype),
@@ -158,7 +158,7 @@ def check_steps(
     """The text against what single steps over its beginnings chose. Raises AssertionError where one differs."""
     ours = [text[at] for at, _ in steps]
     return assert_same_tokens(
-        lambda behind: ours[len(behind) :],
+        lambda begun: ours[len(begun) :],
         [step.id for _, step in steps],
         lambda i: steps[i][1].logits.float(),
         tally=tally,

@@ -1,1 +1,1 @@
-"""What the demo and the benchmark use to look at the server from outside. The engine is in `engine/`."""
+"""Tools of the demo and the benchmark that look at the server from outside. The engine is in `engine/`."""

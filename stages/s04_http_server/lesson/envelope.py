@@ -1,6 +1,6 @@
-"""What a token's way to its reader costs at least: JSON, one hand-over between threads, one trip through a socket.
+"""The least that a token's way to its reader costs: JSON, one hand-over between threads, one trip through a socket.
 
-Each part is timed alone, on an idle process. What the server needs beyond their sum is what the article explains.
+Each part is timed alone, in an idle process. The article explains what the server needs beyond their sum.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def hand_over(times: int) -> list[float]:
 
 
 def socket_trip(times: int) -> list[float]:
-    """Seconds for an event through a TCP connection on this machine, to a thread that waits for it."""
+    """Seconds for an event to pass through a local TCP connection to a thread that waits for it."""
     event = f"data: {json.dumps(CHUNK)}\n\n".encode()
     seconds: list[float] = []
     with socket.create_server(("127.0.0.1", 0)) as server:

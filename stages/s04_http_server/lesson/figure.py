@@ -1,4 +1,4 @@
-"""The figure of this stage: how much of an answer its reader has, by time, streamed and whole; from a recorded result."""
+"""The figure of this stage: how much of an answer its reader has over time, streamed and whole, from a recorded result."""
 
 from __future__ import annotations
 

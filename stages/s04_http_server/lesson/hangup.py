@@ -1,4 +1,4 @@
-"""What the next request waits for: a long answer that somebody reads to its end, or one that nobody wants any more."""
+"""How long the next request waits for a long answer: one that is read to its end, and one whose reader hangs up."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ BEFORE = 5  # chunks that the first client reads before the second one asks
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Seconds that a one-token request took behind a long one."""
+    """Seconds that a one-token request took when it came after a long one."""
 
     behind_a_reader: float
     behind_a_hang_up: float
 
 
 def compare(url: str, body: dict[str, Any]) -> Waits:
-    """body: a completion, long enough to be in the way."""
+    """Measures both waits. body: a completion, long enough to be waited for."""
     return Waits(behind(url, body, hang_up=False), behind(url, body, hang_up=True))
 
 

@@ -1,4 +1,4 @@
-"""The server under load: whether /health still answers at once, and what several clients wait for."""
+"""The server under load: whether /health still answers at once, and how long several clients wait."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def health_while_generating(client: httpx.Client, body: dict[str, Any]) -> list[
         try:
             with client.stream("POST", "/v1/completions", json=body | {"stream": True}) as answer:
                 answer.raise_for_status()
-                for _ in answer.iter_raw():  # bytes only: this process is to disturb as little as it can
+                for _ in answer.iter_raw():  # bytes only: this process should disturb as little as possible
                     began.set()
         finally:
             began.set()
@@ -49,7 +49,7 @@ def health_while_generating(client: httpx.Client, body: dict[str, Any]) -> list[
 
 
 def first_chunks(client: httpx.Client, body: dict[str, Any], clients: int) -> list[float]:
-    """Seconds until each of `clients`, who ask at the same moment, has its first chunk; sorted."""
+    """Seconds until each of `clients`, which ask at the same moment, has its first chunk; sorted."""
     line_up = threading.Barrier(clients)
 
     def ask(_: int) -> float:

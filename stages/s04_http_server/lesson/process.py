@@ -1,6 +1,6 @@
-"""The stage's server as a process of its own, as a user starts it: its address, its states, its end.
+"""The stage's server as a process of its own, started as a user would start it: its address, its states, its end.
 
-What is asked of it over HTTP is for `wire`; which checkpoint and flags are good is for the server to say.
+Requests to it are in `wire`. Checking the checkpoint and the flags is left to the server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STARTING = "not listening yet"
 
 
 def server_flags(model: str, device: str, dtype: str) -> list[str]:
-    """Flags of the server. A folder is named from the root: the server need not run where we do."""
+    """Flags of the server. A folder is given as an absolute path: the server may run in another directory."""
     folder = Path(model).expanduser()
     return [
         "--model",
@@ -40,7 +40,7 @@ def server_flags(model: str, device: str, dtype: str) -> list[str]:
 
 
 class LiveServer:
-    """`with LiveServer(flags) as server:` serves `server.model` at `server.url`. On leaving, it is stopped as Ctrl-C would do it."""
+    """`with LiveServer(flags) as server:` serves `server.model` at `server.url`. On leaving, it is stopped as by Ctrl-C."""
 
     def __init__(self, flags: Sequence[str], port: int = 0):
         self.command = [sys.executable, "-m", MODULE, *flags, "--port", str(port)]
@@ -51,7 +51,7 @@ class LiveServer:
     def __enter__(self) -> LiveServer:
         """Returns as soon as the server listens, which is before its model is loaded."""
         if threading.current_thread() is threading.main_thread():
-            # Who ends us with SIGTERM ends the server too; without this it would outlive us.
+            # A SIGTERM to us must end the server too; without this it would outlive us.
             self.before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         self.started = time.perf_counter()
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
@@ -75,7 +75,7 @@ class LiveServer:
         self.stop()
 
     def _banner(self) -> Iterator[str]:
-        """What the server prints before it serves: as many lines as the last `curl` needs."""
+        """What the server prints before it serves, up to the last `curl` example."""
         assert self.process.stdout
         calls = 0
         for line in self.process.stdout:
@@ -87,7 +87,7 @@ class LiveServer:
     def states(self) -> Iterator[tuple[float, str]]:
         """(seconds since the start, what /health says) whenever that changes, up to "200 ok".
 
-        Raises UserError with the server's own reason where it ends instead.
+        Raises UserError with the server's own reason if it ends instead.
         """
         last = ""
         with httpx.Client(base_url=self.url, timeout=30) as client:
@@ -113,7 +113,7 @@ class LiveServer:
         return UserError(f"the server did not start: {reason}")
 
     def stop(self) -> float:
-        """Ends the process as Ctrl-C does -> the seconds it took; `exit_code` says how it went."""
+        """Ends the process as Ctrl-C does. Returns the seconds it took; `exit_code` says how it went."""
         began = time.perf_counter()
         if self.before is not None:
             signal.signal(signal.SIGTERM, self.before)
@@ -121,7 +121,9 @@ class LiveServer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
             try:
-                self.process.wait(60)  # it stops at once; Python itself may take its time on a busy machine
+                self.process.wait(
+                    60
+                )  # it stops at once, but Python itself may need a while on a busy machine
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

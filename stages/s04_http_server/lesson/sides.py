@@ -1,4 +1,4 @@
-"""One text by four ways: the bare loop, the engine's facade, and HTTP with and without streaming. When each token came.
+"""One text in four ways: the bare loop, the engine's facade, and HTTP with and without streaming, with times.
 
 The first two run in this process, the others in the server's: the same weights, the same number of threads.
 """
@@ -28,7 +28,7 @@ NAMES = tuple(LABELS)
 
 @dataclass(slots=True)
 class Trial:
-    """One text. `seconds` has the time of each token, of each chunk with text, or of the whole answer."""
+    """One text. `seconds` are the times of its tokens, of its chunks with text, or of the whole answer."""
 
     text: str = ""
     tokens: list[int] = field(default_factory=list)  # empty over HTTP, which sends text
@@ -43,7 +43,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The same request for each way. All are greedy and go on after an end token."""
+    """The same request in each way. All are greedy and continue after an end token."""
 
     bare: ModuleType  # the engine whose loop has no server around it
     engine: Any

@@ -1,4 +1,4 @@
-"""Requests to the server from outside: as `curl` makes them, shown as a user types them, and timed as they arrive."""
+"""Requests from outside: made with `curl`, shown as a user would type them, and timed as the answer arrives."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Line = Callable[[float, str], None]  # called with the seconds since the request
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: GET where there is no body. A `str` body is sent as it is, JSON or not."""
+    """One request; without a body it is a GET. A `str` body is sent as it is, JSON or not."""
 
     path: str
     body: dict[str, Any] | str | None = None
-    status: bool = False  # have curl write the HTTP status behind the body
+    status: bool = False  # have curl write the HTTP status after the body
 
     @property
     def text(self) -> str:
         return self.body if isinstance(self.body, str) else laid_out(self.body or {})
 
     def words(self, url: str) -> list[str]:
-        """The curl command. -N: no buffer, so that each chunk is seen when it comes."""
+        """The curl command. -N: unbuffered, so that each chunk is seen when it arrives."""
         words = ["curl", "-sN" if self.streams else "-s", f"{url}{self.path}"]
         if self.status:
             words += ["-w", " [%{http_code}]\\n"]
@@ -55,7 +55,7 @@ class Call:
 
 @dataclass(slots=True)
 class Arrivals:
-    """When the parts of an answer came, in seconds since the request was sent."""
+    """When the parts of an answer arrived, in seconds since the request was sent."""
 
     lines: list[tuple[float, str]] = field(default_factory=list)
 
@@ -69,9 +69,9 @@ class Arrivals:
 
 
 def curl(call: Call, url: str, on_line: Line) -> Arrivals:
-    """Runs curl, or makes the same request through httpx where there is no curl, line by line as it arrives.
+    """Runs curl, or makes the same request through httpx if there is no curl, line by line as it arrives.
 
-    Raises UserError where the server does not answer.
+    Raises UserError if the server does not answer.
     """
     arrivals = Arrivals()
     lines = _curl_lines(call, url) if shutil.which("curl") else _httpx_lines(call, url)
@@ -85,7 +85,7 @@ def curl(call: Call, url: str, on_line: Line) -> Arrivals:
 
 
 def _curl_lines(call: Call, url: str) -> Iterator[str]:
-    # Below, not in the caller: nothing runs before the first line is asked for, so the clock is right.
+    # Started here, not in the caller: nothing runs before the first line is asked for, so the clock is right.
     with subprocess.Popen(call.words(url), stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout
         for line in process.stdout:
