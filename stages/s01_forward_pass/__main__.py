@@ -29,7 +29,7 @@ from .lesson.report import merges_table, model_facts, parts_table, positions_tab
 from .lesson.tensors import TensorInfo, count_parameters, list_tensors
 
 MASK_UP_TO = 8  # tokens; the picture of a longer mask does not fit a narrow terminal
-COMPARE_UP_TO = 500_000_000  # parameters; beyond, three more copies of the model are not made unasked
+COMPARE_UP_TO = 500_000_000  # parameters; a larger model is copied three more times only if asked for
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -139,11 +139,11 @@ def show_next_token(tokens: Sequence[int], model: Model, tokenizer: Tokenizer, t
 
 
 def show_mask(tokens: Sequence[int], model: Model, tokenizer: Tokenizer) -> None:
-    """The causal mask, and what the rows of logits say without it."""
+    """Shows the causal mask, and what the rows of logits say without it."""
     heading("The mask: what if a token could see the future?")
     pieces = tokenizer.pieces(tokens)
     if len(tokens) <= MASK_UP_TO:
-        note("A row for each token: ■ it may look at this one, · it may not.")
+        note("One row per token: ■ marks the tokens it may look at, · those it may not.")
         show(mask_picture(pieces), "")
     masked, unmasked = forward(model, tokens), forward(model, tokens, Unmasked())
     show(expectations(pieces, masked, unmasked, tokenizer), "")
@@ -155,7 +155,7 @@ def show_mask(tokens: Sequence[int], model: Model, tokenizer: Tokenizer) -> None
 
 @torch.inference_mode()
 def forward(model: Model, tokens: Sequence[int], attend: CausalAttention | None = None) -> Tensor:
-    """Token ids [N] to logits [N, vocab_size], float32 on the CPU: the whole of this stage's engine."""
+    """Token ids [N] to logits [N, vocab_size], float32 on the CPU: all that this stage's engine is for."""
     device = model.device
     ids = torch.tensor(tokens, device=device)
     hidden = model(ids, torch.arange(len(tokens), device=device), attend or CausalAttention())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rich.text import Text
@@ -126,8 +126,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     same = show_verdict(box, scene, ours, *reference) if box and reference else True
     show_steps(scene, args.max_tokens if args.show_steps else STEPS_SHOWN)
     show_statistics(ours, reference[0] if reference else None, len(tokens))
-    if args.prompt_ids is None and not args.prompt_file and args.prompt == DEFAULT_PROMPT:
-        scene = replace(scene, prompt=tokenizer.encode(LOOP_PROMPT))
     room = min(args.loop_tokens, config.max_positions - len(scene.prompt))
     if room > 0:
         longer = show_loop(scene, room)

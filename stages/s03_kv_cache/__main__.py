@@ -136,7 +136,7 @@ def show_verdict(scene: Scene, slow: Run, fast: Run, chosen: Sequence[Any]) -> b
 
 
 def show_picture(scene: Scene) -> None:
-    """The slots at prefill and at two decode steps, from a real cache."""
+    """Shows the slots after prefill and after two decode steps, read from a real cache."""
     for slots in SLOTS:  # as many as fit the terminal
         begin = scene.prompt[: slots - 3]
         snapshots = watch(scene.model, begin)
@@ -146,9 +146,9 @@ def show_picture(scene: Scene) -> None:
         if console.measure(picture).maximum <= console.width:
             break
     if len(begin) < len(scene.prompt):
-        note(f"of the prompt's first {len(begin)} tokens")
+        note(f"with the prompt's first {len(begin)} tokens")
     show("", picture, "")
-    note("[written in this step]; what stands without brackets was there before and is only read.")
+    note("[written in this step]; everything else was already there and is only read.")
     note("A token enters the cache when it goes through the model, one step after it was chosen.")
 
 

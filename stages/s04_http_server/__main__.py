@@ -34,7 +34,7 @@ from .lesson.wire import Arrivals, Call, changes, curl, payload, shell_lines, te
 
 MESSAGE = "Tell me a story about a fox."
 WIRE_INDENT = 11  # columns for the time before each chunk
-LONG = 300  # tokens of the answer that stands in the way of another
+LONG = 300  # tokens of the answer that another request has to wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ def keep(server: LiveServer) -> int:
 
 
 def ask(scene: Scene, call: Call) -> Arrivals:
-    """Shows a command and the JSON that it prints, with blanks after commas and lines that fit."""
+    """Shows a command and the JSON it prints, with spaces after commas and lines that fit."""
     type_out(call.typed(scene.url))
     return curl(call, scene.url, show_json)
 

@@ -56,8 +56,8 @@ def show_published() -> bool:
         )
     lengths = [f"{n // 1024}k" for n in LENGTHS]
     lengths[0] += " tokens"
-    table(None, ["bfloat16", "layers", "KV heads", "head dim", "a token", *lengths], rows)
-    note("* longer than the model's window: what it would take.")
+    table(None, ["bfloat16", "layers", "KV heads", "head dim", "per token", *lengths], rows)
+    note("* longer than the model's window: what it would need.")
     return agree
 
 
