@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from common.tutorial.outcomes import run_tests
 
 from common.tutorial.chain import ROOT
+from common.tutorial.learner.outcomes import run_tests
 
 WAITS = """
 import threading
