@@ -149,7 +149,7 @@ def create_app(
         bound = engine.config.max_waiting
         # A token id takes 28 bytes and its entry in the list 8; what else a request is made of is less than 4 kB.
         limits = {"max_waiting": bound, "max_bytes": bound * (engine.max_seq_len * 36 + 4096)}
-        return {"waiting": len(engine.waiting), **limits, "requests": known}
+        return {"waiting": len(engine.scheduler.waiting), **limits, "requests": known}
 
     @app.get("/v1/requests/{request_id}")
     async def one_request(request_id: str) -> dict[str, Any]:
