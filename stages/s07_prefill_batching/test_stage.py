@@ -336,7 +336,7 @@ def test_a_failed_pass_leaves_the_engine_to_the_next_batch(gpt2, monkeypatch):
     ],
 )
 def test_rows_are_chosen_so_that_their_keys_and_values_fit_into_memory(
-    gpt2, monkeypatch, given, free, expected
+    gpt2, monkeypatch, wanted, free, expected
 ):
     monkeypatch.setattr("common.memory.free_memory", lambda device: free)
     made = engine.Engine(*gpt2, engine.EngineConfig(**wanted))  # type: ignore[call-arg]  # three parts
