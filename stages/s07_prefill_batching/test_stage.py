@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.checkpoints.reference import FAMILIES, references
 from common.errors import UserError
 from common.loader import load_model
 
@@ -179,6 +180,24 @@ def test_any_requests_in_any_batches_write_what_they_write_alone(gpt2, jobs, row
     assert [one.tokens for one in found] == [
         alone(gpt2, p, params(n, temperature=0.8, seed=n)) for p, n in jobs
     ]
+
+
+# The same tokens as transformers: rows might be wrong alone and together.
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_equal_transformers_alone_and_in_a_batch_past_a_sliding_window(family, rows):
+    """With four rows the longest prompt and the shortest are in one batch."""
+    config = engine.EngineConfig(
+        device="cpu", dtype="float32", max_seq_len=340, max_num_seqs=rows, batch_wait=0.0
+    )
+    made = engine.Engine.from_pretrained(FAMILIES[family], config)
+    recorded = references(family)
+    asked = [recorded[i] for i in (0, 11, 5, 6, 1, 10, 4, 7, 2, 9, 3, 8)]
+    found = made.generate([one.prompt for one in asked], params(len(asked[0].tokens)))
+    for one, done in zip(asked, found, strict=True):
+        assert done.tokens == one.tokens, f"after a prompt of {len(one.prompt)} tokens"
 
 
 # The rectangle

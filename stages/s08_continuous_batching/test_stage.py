@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.checkpoints.reference import FAMILIES, references
 from common.errors import UserError
 from common.loader import load_model
 from common.terminal.command_line import run
@@ -266,6 +267,32 @@ def test_without_chunks_a_prompt_runs_whole_whatever_the_budget(build, alone):
     step_all(made)
     assert batches[0] == [("long", 0, 40)]
     assert tokens_of(out) == alone(3, 0, 3)
+
+
+# The same tokens as transformers: a request might be wrong alone and among others
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        dict(max_num_seqs=1, max_num_batched_tokens=512),
+        dict(max_num_seqs=4, max_num_batched_tokens=48),
+        dict(max_num_seqs=3, chunked_prefill=False),
+        dict(max_num_seqs=4, batching_mode="static"),
+    ],
+    ids=["alone", "chunks", "whole", "static"],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_equal_transformers_under_any_schedule_past_a_sliding_window(family, config):
+    config = engine.EngineConfig(device="cpu", dtype="float32", max_seq_len=340, **config)
+    made = engine.Engine.from_pretrained(FAMILIES[family], config)
+    recorded = references(family)
+    asked = [recorded[i] for i in (0, 11, 5, 6, 1, 10, 4, 7, 2, 9, 3, 8)]
+    # Of different lengths, so that rows change hands while others decode.
+    counts = [40 - 7 * (i % 4) for i in range(len(asked))]
+    found = made.generate([one.prompt for one in asked], [params(count) for count in counts])
+    for one, count, done in zip(asked, counts, found, strict=True):
+        assert done.tokens == one.tokens[:count], f"after a prompt of {len(one.prompt)} tokens"
 
 
 # The scheduler alone, without a tensor
