@@ -63,21 +63,34 @@ def _matrix(
     found = list(chosen_rows) or found
     rows = []
     for filling in found:
-        cells = [number(result, key.replace(f"{{{name}}}", filling)) for key in keys]
+        whole = [key.replace(f"{{{name}}}", filling) for key in keys]
+        cells = [number(result, key) if key in result["values"] else None for key in whole]
         chosen = [formats[i] if i < len(formats) else "".join(formats[-1:]) for i in range(len(keys))]
         rows.append(
             [
                 chosen_rows.get(filling) or _group(filling),
-                *(show(cell, spec) for cell, spec in zip(cells, chosen, strict=True)),
+                *(
+                    "-" if cell is None else show(cell, spec)
+                    for cell, spec in zip(cells, chosen, strict=True)
+                ),
             ]
         )
-    units = [result["values"][key.replace(f"{{{name}}}", found[0])].get("unit", "") for key in keys]
+    units = [_unit_of(result, key, name, found) for key in keys]
     columns = heads[1:] or [key.replace(f"_{{{name}}}", "").replace("_", " ") for key in keys]
     if len(columns) != len(keys):
         raise UserError(f"heads names {len(heads)} columns; {len(keys) + 1} are needed")
     titles = [_titled(head, unit) for head, unit in zip(columns, units, strict=True)]
     first = {0} if not chosen_rows else set()
     return markdown([heads[0] if heads else name, *titles], rows, {*first, *range(1, len(keys) + 1)})
+
+
+def _unit_of(result: Mapping[str, Any], key: str, name: str, found: list[str]) -> str:
+    """The unit of a column. Raises UserError where it has no cell at all."""
+    whole = [key.replace(f"{{{name}}}", filling) for filling in found]
+    units = [result["values"][one].get("unit", "") for one in whole if one in result["values"]]
+    if not units:
+        raise UserError(f"no key of {result.get('name')} fits {key!r}; it has {', '.join(result['values'])}")
+    return str(units[0])
 
 
 def _unit(unit: str) -> str:
