@@ -83,5 +83,12 @@ class Batch:
         parts = tokens, positions, slots, cache_rows, logits_indices
         packed = torch.tensor([i for part in parts for i in part]).to(device)
         on_device = packed.split([len(part) for part in parts])
-        lens = [s.num_scheduled_tokens for s in self.scheduled], [s.end for s in self.scheduled]
-        return Inputs(*on_device, *lens)
+        return Inputs(
+            tokens=on_device[0],
+            positions=on_device[1],
+            slot_mapping=on_device[2],
+            cache_rows=on_device[3],
+            logits_indices=on_device[4],
+            query_lens=[s.num_scheduled_tokens for s in self.scheduled],
+            context_lens=[s.end for s in self.scheduled],
+        )
