@@ -16,7 +16,6 @@ from pathlib import Path
 from common.errors import UserError
 from common.tutorial.chain import ROOT, Stage, stages
 from common.tutorial.chain.claims import evaluate_number, recorded
-from common.tutorial.chain.spread import no_difference, recorded_samples
 from common.tutorial.learner.run import readable
 from common.tutorial.texts import ladder
 from common.tutorial.texts.articles import filling
@@ -110,22 +109,17 @@ def prologue(root: Path = ROOT) -> list[list[str]]:
 
 
 def headline(stage: Stage, root: Path = ROOT) -> str:
-    """`ms per token at 512: 8.1 → 1.5`, from recorded results; `=` where it is noise, "" where none is recorded."""
+    """`ms per token at 512: 8.1 → 1.5`, from recorded results; "" where none is recorded."""
     head = stage.manifest.headline
     if head is None:
         return ""
     lookup = recorded(root)
     try:
         after = readable(evaluate_number(head.after, lookup))
-        before = readable(evaluate_number(head.before, lookup)) if head.before else ""
-        equal = head.before is not None and no_difference(
-            head.before, head.after, lookup, recorded_samples(root)
-        )
+        before = f"{readable(evaluate_number(head.before, lookup))} → " if head.before else ""
     except UserError:
         return "not recorded yet"
-    if equal:
-        return f"{head.label}: = ({before} and {after} {head.unit})".replace(" )", ")")
-    return f"{head.label}: {before + ' → ' if before else ''}{after} {head.unit}".rstrip()
+    return f"{head.label}: {before}{after} {head.unit}".rstrip()
 
 
 PROGRAMS = {"demo": "__main__", "server": "engine.server.__main__"}
