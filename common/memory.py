@@ -5,13 +5,27 @@ Used by an engine that computes its K/V cache before it takes it, by `/metrics` 
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-__all__ = ["free_memory", "peak_memory"]
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .models import Model
+
+__all__ = ["fit_kv_cache", "free_memory", "peak_memory"]
+
+log = logging.getLogger("vitrine.engine")
+
+# At most this part of the free memory holds K/V; the rest is for the tensors of a step.
+KV_PART = 0.8
+# A window that nobody asked for is not shortened below this many tokens to make room for more rows.
+MIN_WINDOW = 2048
 
 _CGROUPS = Path("/sys/fs/cgroup")
 # (limit, used, the line of memory.stat that counts file pages the kernel gives back on demand), cgroup v2 and v1
@@ -48,6 +62,39 @@ def free_memory(device: str | torch.device) -> int:
     import psutil
 
     return max(0, min([int(psutil.virtual_memory().available), *_left_in_cgroups()]))
+
+
+def fit_kv_cache(model: Model, rows: int | None, length: int | None, most_rows: int = 1) -> tuple[int, int]:
+    """How many rows of how many tokens the K/V cache gets, so that it fits into what is free now.
+
+    Args:
+        rows, length: as the user wants them; None: chosen here, up to `most_rows` and the model's window.
+
+    Returns:
+        (rows, length).
+
+    Raises:
+        UserError: more than the model's window, or than fits into memory; with the numbers.
+    """
+    window, device = model.config.max_positions, model.device
+    per_token = sum(2 * x.num_kv_heads * x.head_dim for x in model.layers_info) * model.kv_dtype.itemsize
+    free = free_memory(device)
+    room = int(KV_PART * free) // per_token
+    if length is None:
+        length = min(window, max(room // (rows or most_rows), MIN_WINDOW))
+    if rows is None:
+        rows = max(1, min(most_rows, room // length))
+    if length > window:
+        raise UserError(f"max_seq_len = {length}, but the model's window is {window} tokens")
+    size = f"{rows} x {length} tokens of K/V take {rows * length * per_token / 1e9:.2f} GB"
+    if rows * length > room:
+        flags = "--max-seq-len" if rows == most_rows == 1 else "--max-seq-len or --max-num-seqs"
+        raise UserError(
+            f"{size}, but of the {free / 1e9:.2f} GB that are free on {device} they may take {KV_PART:.0%}, enough for "
+            f"{room} tokens in all; lower {flags}"
+        )
+    log.info("%s", size)
+    return rows, length
 
 
 def _left_in_cgroups(root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> Iterator[int]:

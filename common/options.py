@@ -23,6 +23,7 @@ from .errors import UserError
 
 T = TypeVar("T", bound="Options")
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+WORDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
 
 
 def option(
@@ -39,26 +40,53 @@ def option(
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Base of a configuration. Raises UserError on creation where a value is out of its field's range."""
+    """Base of a configuration. Raises UserError on creation for a value of the wrong type or out of its field's range."""
 
     def __post_init__(self) -> None:
+        kinds = _kinds(type(self))
         for f in fields(self):
             value, m = getattr(self, f.name), f.metadata
-            if value is None:
+            kind, optional = kinds[f.name]
+            if (value is None and optional) or kind not in WORDS:
                 continue
+            if not has_type(value, kind):
+                none = " or None" if optional else ""
+                raise UserError(f"{f.name} = {shown(value)}: must be {WORDS[kind]}{none}")
             if m.get("choices") and value not in m["choices"]:
-                raise UserError(f"{f.name} = {value!r}: possible are {', '.join(map(str, m['choices']))}")
-            if m.get("least") is not None and not value >= m["least"]:  # so that NaN is none either
-                raise UserError(f"{f.name} = {value!r}, but must be at least {m['least']}")
+                raise UserError(f"{f.name} = {shown(value)}: choose from {', '.join(map(str, m['choices']))}")
+            # Not the other way round: a NaN compares with nothing, and is outside every range.
+            if m.get("least") is not None and not value >= m["least"]:
+                raise UserError(f"{f.name} = {shown(value)}: must be at least {m['least']}")
             if m.get("most") is not None and not value <= m["most"]:
-                raise UserError(f"{f.name} = {value!r}, but must be at most {m['most']}")
+                raise UserError(f"{f.name} = {shown(value)}: must be at most {m['most']}")
+
+
+def has_type(value: Any, kind: type) -> bool:
+    """Whether a field of this type may hold the value: a whole number is a number too, a bool is neither."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: one line of bounded length."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def strings(name: str, value: Any) -> tuple[str, ...]:
+    """One string or a list of them, none empty. Raises UserError."""
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, (tuple, list)) or not all(isinstance(s, str) and s for s in several):
+        raise UserError(f"{name} = {shown(value)}: must be a string or a list of strings, none of them empty")
+    return tuple(several)
 
 
 def add_options(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
     """One flag a field. What is not given stays out of the namespace, so that the environment can speak."""
-    hints = typing.get_type_hints(cls)
+    kinds = _kinds(cls)
     for f in fields(cls):
-        kind, optional = _kind(hints[f.name])
+        kind, optional = kinds[f.name]
         flag = "--" + f.name.replace("_", "-")
         default = "none" if f.default is None else f.default
         text = f"{f.metadata.get('help', '')} ({default})"
@@ -78,14 +106,14 @@ def add_options(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
 
 def read_options(cls: type[T], given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> T:
     """The configuration: a flag wins over the environment, the environment over the default."""
-    hints = typing.get_type_hints(cls)
+    kinds = _kinds(cls)
     values: dict[str, Any] = {}
     for f in fields(cls):
         name = "VITRINE_" + f.name.upper()
         if f.name in given:
             values[f.name] = given[f.name]
         elif name in environ:
-            values[f.name] = parse(name, environ[name], *_kind(hints[f.name]))
+            values[f.name] = parse(name, environ[name], *kinds[f.name])
     return cls(**values)
 
 
@@ -102,7 +130,7 @@ def parse(name: str, text: str, kind: type, optional: bool) -> Any:
         return None
     if kind is bool:
         if text.lower() not in (*YES, *NO):
-            raise UserError(f"{name} = {text!r}: possible are {', '.join((*YES, *NO))}")
+            raise UserError(f"{name} = {text!r}: choose from {', '.join((*YES, *NO))}")
         return text.lower() in YES
     try:
         value = kind(text)
@@ -110,7 +138,13 @@ def parse(name: str, text: str, kind: type, optional: bool) -> Any:
             raise ValueError
         return value
     except ValueError:
-        raise UserError(f"{name} = {text!r} is no {'whole number' if kind is int else 'number'}") from None
+        raise UserError(f"{name} = {text!r} is not {WORDS[kind]}") from None
+
+
+@functools.cache
+def _kinds(cls: type[Options]) -> dict[str, tuple[type, bool]]:
+    """Of each field: its type, and whether it may be None."""
+    return {name: _kind(hint) for name, hint in typing.get_type_hints(cls).items()}
 
 
 def _kind(hint: Any) -> tuple[type, bool]:

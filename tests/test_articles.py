@@ -326,10 +326,63 @@ def test_result_tables_by_key_and_by_placeholder(project: Path) -> None:
         "<!-- result s02 cpu table without_{n} speedup_{n} | heads tokens, plain, speed-up | format .1f -->\n",
     )
     assert (
-        "| tokens | plain (ms) | speed-up (x) |\n| ---: | ---: | ---: |\n| 64 | 2.0 | 1.5 |\n| 512 | 8.0 |"
+        "| tokens | plain (ms) | speed-up |\n| ---: | ---: | ---: |\n| 64 | 2.0 | 1.5 |\n| 512 | 8.0 |"
         in grid
     )
     assert "[`benchmarks/results/cpu/s02.json`](benchmarks/results/cpu/s02.json) · A CPU" in grid
+
+
+def test_rows_of_a_table_are_named_and_ordered_for_readers(project: Path) -> None:
+    record(project, {f"{side}_nats": {"value": 2.0, "unit": "nats"} for side in ("after", "before")})
+    text = "<!-- result s02 cpu table {side}_nats | heads side, nats | rows before=stage 01, after=stage 02 -->\n"
+    assert "| side | nats |\n| --- | ---: |\n| stage 01 | 2 |\n| stage 02 | 2 |" in filled(project, text)
+    assert "rows must name after, before" in problems(project, text.split(" | rows")[0] + " -->\n")
+    assert "no 'now' in s02; it has after, before" in problems(project, text.replace("before=", "now="))
+
+
+COMPARED = {
+    "a_ms": {"value": 10.0, "unit": "ms", "samples": [10.0, 9.9, 10.1]},
+    "b_ms": {"value": 8.0, "unit": "ms", "samples": [8.0, 8.2, 7.9]},
+    "c_ms": {"value": 10.2, "unit": "ms", "samples": [10.2, 9.0, 12.0]},
+    "a_adds_percent": {"value": 20.0, "unit": "%"},
+    "a_adds_us": {"value": 2000.0, "unit": "us"},
+}
+
+
+@pytest.mark.parametrize(
+    ("directive", "shown"),
+    [("minus s02 cpu a_ms b_ms .1f", "2.0"), ("ratio s02 cpu a_ms b_ms .2f", "1.25"), ("percent s02 cpu a_ms b_ms .0f", "25")],
+)  # fmt: skip
+def test_a_difference_in_prose_is_computed_from_the_two_numbers(
+    project: Path, directive: str, shown: str
+) -> None:
+    record(project, COMPARED)
+    name = directive.split()[0]
+    assert f"-->{shown}<!--" in filled(project, f"It is <!-- {directive} -->?<!-- /{name} --> more.\n")
+
+
+def test_a_difference_that_is_noise_is_said_in_words(project: Path) -> None:
+    record(project, COMPARED)
+    noise = "It is <!-- minus s02 cpu c_ms a_ms -->0.2<!-- /minus --> ms more.\n"
+    assert "do not differ by more than their samples do: say so in words" in problems(project, noise)
+    words = "There is <!-- same s02 cpu c_ms a_ms -->no difference that we could measure<!-- /same -->.\n"
+    assert not problems(project, words)
+    assert "differ by more than" in problems(project, words.replace("c_ms", "b_ms"))
+
+
+def test_another_statistic_than_that_of_the_numbers_beside_it_is_found(project: Path) -> None:
+    record(project, COMPARED)
+    table = "# T\n\n<!-- result s02 cpu table a_ms b_ms -->\n"
+    added = "\nIt adds <!-- r s02 cpu a_adds_percent -->20<!-- /r --> %, <!-- r s02 cpu a_adds_us -->2000<!-- /r --> µs.\n"
+    path = write(project, table + added)
+    fill([path], project)
+    found = "\n".join(map(str, check([path], project)))
+    assert "a_adds_percent (20) is not what a_ms and b_ms of this section give (25)" in found
+    assert "compute it, <!-- percent s02 cpu a_ms b_ms -->" in found
+    assert "a_adds_us" not in found  # 10 ms less 8 ms
+    path = write(project, table + "\n## Elsewhere\n" + added)
+    fill([path], project)
+    assert not check([path], project)
 
 
 # --- form ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from common.errors import UserError
 from common.tutorial.chain import find_stage, history, newstage, stages
+from common.tutorial.chain.verify import verify
 from common.tutorial.learner import check, predict, trycheck
 from common.tutorial.learner.attempt import assemble
 from common.tutorial.learner.outcomes import run_tests
@@ -177,6 +179,49 @@ def test_local_result_counts_as_well(asking: Throwaway, capsys: pytest.CaptureFi
     assert "here: 400 ms" in out
 
 
+SPREAD = """
+[[predict]]
+question = "How long does it wait?"
+answer = "r('s03', 'cpu', 'ms')"
+bounds = [10, 50]
+unit = "ms"
+why = "Luck."
+[[predict]]
+question = "Which slot?"
+answer = "6 - 1"
+choices = [4, 5]
+why = "A place is a position."
+"""
+
+
+@pytest.mark.parametrize(
+    ("samples", "answer", "right"),
+    [
+        ([40.0, 42.0, 41.0], "b", True),
+        ([40.0, 42.0, 41.0], "30 ms", True),  # a number stands for the range it lies in
+        ([40.0, 42.0, 41.0], "c", False),
+        ([40.0, 90.0, 41.0], "c", True),  # one of the samples says so
+        ([40.0, 90.0, 41.0], "a", False),
+    ],
+)
+def test_an_answer_within_the_spread_of_the_samples_is_not_wrong(
+    chain: Throwaway, capsys: pytest.CaptureFixture[str], samples: list[float], answer: str, right: bool
+) -> None:
+    with (chain.stage(3) / "stage.toml").open("a") as file:
+        file.write(SPREAD)
+    path = chain.result("s03", {"ms": 41.0})
+    recorded = json.loads(path.read_text())
+    recorded["values"]["ms"] |= {"unit": "ms", "samples": samples}
+    path.write_text(json.dumps(recorded))
+    predict.main(["03", "--answers", f"{answer},5", *root(chain)])
+    out = capsys.readouterr().out
+    assert f"{1 + right} of 2 right" in out
+    assert "b) 10 to 50 ms" in out
+    assert "answer: 5" in out  # a rule, not a result
+    unstable = [str(finding) for finding in verify(chain.root) if "prediction 1" in str(finding)]
+    assert bool(unstable) == (90.0 in samples)
+
+
 def test_without_a_terminal_questions_are_printed_and_answers_are_not(
     asking: Throwaway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,14 +244,14 @@ def test_questions_are_asked_and_empty_lines_skip(
     predict.run(find_stage("03", asking.root), asking.root, None, reveal=False, interactive=True)
     assert stage.number == 3
     out = capsys.readouterr().out
-    assert "answer 'z': there are a, b, c" in out
+    assert "answer 'z': choose from a, b, c" in out
     assert "2 of 2 right" in out
 
 
 def test_wrong_answers_are_refused_in_one_line(asking: Throwaway) -> None:
     with pytest.raises(UserError, match="1 given, stage 03 asks 3 questions"):
         predict.main(["03", "--answers", "b", *root(asking)])
-    with pytest.raises(UserError, match="a number is asked for in ms"):
+    with pytest.raises(UserError, match="must be a number in ms"):
         predict.main(["03", "--answers", "b,soon,yes", *root(asking)])
 
 

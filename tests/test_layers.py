@@ -1,16 +1,16 @@
-"""`common.models.layers`: one product, several ways to it. All of them must give it."""
+"""`common.models.cpu_linear`: one product, several routes to it. All of them must give it."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from common.models import layers
+from common.models import cpu_linear
 
 SHAPES = {
     "small": (96, 64),
     "in pieces, the last one short": (1030, 1024),
-    "a vocabulary's head": (layers.HUGE // 256 + 1, 256),
+    "a vocabulary's head": (cpu_linear.HUGE // 256 + 1, 256),
 }
 ROWS = (1, 2, 3, 4, 5, 16, 17, 64)
 
@@ -29,7 +29,7 @@ def operands(shape: tuple[int, int], rows: int, dtype: torch.dtype, biased: bool
 def test_linear_is_the_product_for_every_number_of_rows(shape, biased):
     for rows in ROWS:
         x, weight, bias, exact = operands(shape, rows, torch.float32, biased)
-        out = layers.linear(x, weight, bias)
+        out = cpu_linear.linear(x, weight, bias)
         assert out.is_contiguous() and out.dtype == x.dtype
         torch.testing.assert_close(out.double(), exact, rtol=1e-5, atol=1e-3)
 
@@ -38,11 +38,11 @@ def test_linear_is_the_product_for_every_number_of_rows(shape, biased):
 @pytest.mark.parametrize("multiplies", [False, True])
 @torch.inference_mode()
 def test_linear_in_16_bits_is_rounded_once_with_and_without_such_arithmetic(monkeypatch, dtype, multiplies):
-    monkeypatch.setattr(layers, "multiplies", lambda dtype: multiplies)
+    monkeypatch.setattr(cpu_linear, "multiplies", lambda dtype: multiplies)
     for shape in ((96, 64), (1030, 1024)):
         for rows in ROWS:
             x, weight, bias, exact = operands(shape, rows, dtype, biased=True)
-            out = layers.linear(x, weight, bias)
+            out = cpu_linear.linear(x, weight, bias)
             assert out.is_contiguous() and out.dtype == dtype
             if rows >= 4 and not multiplies:  # torch's own may round the product before the bias comes
                 error = (out.double() - exact).abs()
@@ -60,19 +60,19 @@ def test_a_weight_is_widened_in_pieces_that_a_cache_holds(monkeypatch):
 
     monkeypatch.setattr(torch, "mm", spied)
     x, weight, bias, _ = operands((2048, 1024), 8, torch.bfloat16, biased=True)
-    layers.widened(x, weight, bias)
-    assert seen == [layers.PIECE] * (weight.numel() // layers.PIECE)
+    cpu_linear.widened(x, weight, bias)
+    assert seen == [cpu_linear.PIECE] * (weight.numel() // cpu_linear.PIECE)
 
 
 def test_linear_has_a_gradient():
     x, weight, bias, _ = operands((1030, 1024), 8, torch.bfloat16, biased=True)
     weight.requires_grad_()
-    layers.linear(x, weight, bias).sum().backward()
+    cpu_linear.linear(x, weight, bias).sum().backward()
     assert weight.grad is not None
 
 
 def test_a_torch_without_onednn_has_no_products_of_16_bits(monkeypatch):
-    layers.multiplies.cache_clear()
+    cpu_linear.multiplies.cache_clear()
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not layers.multiplies(torch.bfloat16) and layers.multiplies(torch.float32)
-    layers.multiplies.cache_clear()
+    assert not cpu_linear.multiplies(torch.bfloat16) and cpu_linear.multiplies(torch.float32)
+    cpu_linear.multiplies.cache_clear()

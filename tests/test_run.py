@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from common.errors import UserError
 from common.tutorial.chain import Stage, stages
 from common.tutorial.chain.manifest import Headline
 from common.tutorial.learner import run
@@ -82,48 +83,76 @@ def test_help_is_the_demos_own(chain, capfd):
     assert capfd.readouterr().out == "demo __main__ ['--help']\n"
 
 
-def test_without_a_record_the_number_is_not_invented(chain, monkeypatch, capfd):
-    def missing(expression):
-        raise UserError("no such result")
-
-    monkeypatch.setattr("common.tutorial.chain.claims.evaluate_number", missing)
+def test_without_a_record_the_number_is_not_invented(chain, capfd):
     run.show_headline(chain[1])
     assert capfd.readouterr().out == "speed: not recorded yet; make bench-02 measures it here\n"
 
 
+def record(root: Path, old: list[float], new: list[float]) -> None:
+    """Results s01 and s02 with the samples of `old` and `new`, one taken after the other."""
+    fields = dict.fromkeys(("command", "commit", "code_hash", "checked", "recorded"), "x")
+    values = {
+        key: {"value": sorted(samples)[len(samples) // 2], "unit": "ms", "samples": samples}
+        for key, samples in (("old", old), ("new", new))
+    }
+    for name, machine in (("s01", "cpu"), ("s02", "cpu"), ("s02", "h200")):
+        folder = root / "benchmarks" / "results" / machine
+        folder.mkdir(parents=True, exist_ok=True)
+        more = {
+            "schema": 1,
+            "name": name,
+            "stage": 2,
+            "machine": {},
+            "workload": {},
+            "seed": 0,
+            "values": values,
+        }
+        (folder / f"{name}.json").write_text(json.dumps(fields | more))
+
+
 def show(
     chain: tuple[Stage, ...],
-    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
+    old: Sequence[float] = (20.0, 21.0, 19.0),
+    new: Sequence[float] = (50.0, 51.0, 49.0),
     **fields: str,
 ) -> str:
-    """What is said of stage 02 where `old` was recorded as 20 and `new` as 50."""
+    """What is said of stage 02 where these samples of `old` and `new` were recorded."""
+    record(run.ROOT, list(old), list(new))
     head = {
         "label": "speed",
         "unit": "ms",
         "before": "r('s02', 'cpu', 'old')",
         "after": "r('s02', 'cpu', 'new')",
     }
-    monkeypatch.setattr(
-        "common.tutorial.chain.claims.evaluate_number", lambda e: 20.0 if "old" in e else 50.0
-    )
     object.__setattr__(chain[1].manifest, "headline", Headline(**{**head, **fields}))
     run.show_headline(chain[1])
     return capfd.readouterr().out
 
 
-def test_a_pair_of_one_run_is_shown_with_its_factor(chain, monkeypatch, capfd):
-    assert "stage 01 -> 02): 20 -> 50 ms (2.50x" in show(chain, monkeypatch, capfd)
+def test_a_pair_of_one_run_is_shown_with_its_factor(chain, capfd):
+    assert "stage 01 -> 02): 20 -> 50 ms (2.50x" in show(chain, capfd)
 
 
-def test_where_lower_is_better_the_factor_says_so(chain, monkeypatch, capfd):
-    assert "(0.40x, worse)" in show(chain, monkeypatch, capfd, better="lower")
+def test_a_pair_that_its_samples_do_not_tell_apart_is_shown_as_equal(chain, capfd):
+    noisy = show(chain, capfd, old=[20.0, 30.0, 25.0, 22.0], new=[24.0, 26.0, 29.0, 21.0])
+    assert "= (25 and 26 ms: no difference that we could measure)" in noisy
+    assert "= (100 and 103 ms" in show(chain, capfd, old=[100.0] * 3, new=[103.0] * 3)
+    assert "10 -> 11 ms" in show(chain, capfd, old=[10.0, 10.1, 9.9], new=[11.0, 11.2, 10.8])
 
 
-def test_numbers_of_two_runs_are_never_set_side_by_side(chain, monkeypatch, capfd):
-    said = show(chain, monkeypatch, capfd, before="r('s01', 'cpu', 'old')")
+def test_samples_taken_in_turns_are_compared_pair_by_pair(chain, capfd):
+    assert "25 -> 28 ms" in show(chain, capfd, old=[20.0, 30.0, 25.0], new=[23.0, 33.0, 28.0])
+
+
+def test_where_lower_is_better_the_factor_says_so(chain, capfd):
+    assert "(0.40x, worse)" in show(chain, capfd, better="lower")
+
+
+def test_numbers_of_two_runs_are_never_set_side_by_side(chain, capfd):
+    said = show(chain, capfd, before="r('s01', 'cpu', 'old')")
     assert said == "speed (recorded): 50 ms\n"
-    assert "20" not in show(chain, monkeypatch, capfd, before="r('s02', 'h200', 'old')")
+    assert "20" not in show(chain, capfd, before="r('s02', 'h200', 'old')")
 
 
 def test_a_text_given_to_exit_is_an_error(tmp_path, monkeypatch, capfd):

@@ -116,7 +116,7 @@ class EngineTarget:
     def _start(self, request: Planned, name: str, take: Any, record: Record) -> None:
         params = self.package.SamplingParams(max_tokens=request.max_tokens, **self.fields)
         if self.queued:
-            self.engine.add(request.prompt, params, name, take)
+            self.engine.add(self.engine.encode(request.prompt), params, name, take)
             return
         outputs = self.engine.stream(request.prompt, params, name)
 

@@ -9,9 +9,10 @@ import torch
 from common.errors import UserError
 
 from .config import ModelConfig
+from .cpu_linear import computes_in
 from .gemma3 import Gemma3
 from .gpt2 import GPT2
-from .layers import LayerInfo, Linear, Target, computes_in
+from .layers import LayerInfo, Linear, Target
 from .llama import Llama
 from .model import Attend, Model
 from .qwen3 import Qwen3

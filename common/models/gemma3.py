@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import config as read
 from . import llama
 from .config import ModelConfig, Rope
-from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target, rotate
+from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target
 from .model import Attend
 
 
@@ -77,10 +78,11 @@ class Attention(llama.Attention):
         self.q_norm = Norm(config.head_dim, config.norm_eps)
         self.k_norm = Norm(config.head_dim, config.norm_eps)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        q, k, v = self.heads(x)
-        out = attend(self.info, rotate(self.q_norm(q), *rope), rotate(self.k_norm(k), *rope), v)
-        return self.o(out.flatten(1))
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        i = self.info
+        qk, v = super().heads(x)
+        q, k = qk.split((i.num_heads, i.num_kv_heads), dim=1)
+        return torch.cat((self.q_norm(q), self.k_norm(k)), dim=1), v
 
 
 class Block(nn.Module):

@@ -8,18 +8,18 @@ tokens, `attend`, is not here: every stage brings its own.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Rope
+from .cpu_linear import linear
 
 
 @dataclass(frozen=True, slots=True)
 class LayerInfo:
-    """What `attend` must know of a layer. `window` counts the token itself; None: all tokens before it."""
+    """What `attend` needs to know about a layer. `window` counts the token itself; None means all tokens before it."""
 
     index: int
     scale: float
@@ -56,9 +56,8 @@ class Embedding(Loads, nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         out = F.embedding(ids, self.weight)
-        return (
-            out if self.scale == 1.0 else out * torch.tensor(self.scale, dtype=out.dtype)
-        )  # rounded as the model was trained
+        # The factor is rounded to the model's type first, as it was in training.
+        return out if self.scale == 1.0 else out * torch.tensor(self.scale, dtype=out.dtype)
 
 
 class LayerNorm(Loads, nn.Module):
@@ -109,73 +108,6 @@ class Linear(nn.Module):
         copy_into(getattr(self, kind)[rows_of(self.parts, name)], tensor[..., columns])
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [N, in], weight [rows, in] -> [N, rows].
-
-    A CPU that decodes does little but read weights, and how fast depends on whose product is called. In fp32 torch calls MKL.
-    With the operands changed over, rows of x are columns, and few of them come cheaper (a single one counts as two). Large
-    weights are read faster by oneDNN, which torch carries too. Milliseconds, two EPYC cores, torch 2.13:
-
-        weight                     3072 x 768                        50257 x 768
-        rows of x           1     4    16    64   256         1     4    16    64   256
-        F.linear          1.2   2.9   2.8   4.7  11.3        17    54    56   123   334
-        changed over      1.0   0.9   1.4   3.1   9.9        15    17    35    76   304
-        oneDNN            0.8   1.6   1.5   3.3   8.8        11    23    29    59   187
-
-    The choice depends on shapes and on nothing else, so that the same batch is rounded in the same way on every run. The
-    other ways have no gradient here: training goes through `F.linear`. For numbers of 16 bits see `widened`.
-    """
-    n, size = x.shape[0], weight.numel()
-    if x.device.type != "cpu" or torch.is_grad_enabled():
-        return F.linear(x, weight, bias)
-    if x.dtype != torch.float32:
-        return F.linear(x, weight, bias) if n < 4 or multiplies(x.dtype) else widened(x, weight, bias)
-    if n == 1 and size < LARGE:
-        x = torch.cat((x, x))  # two real columns: a stride of 0 takes a slow path
-    if 2 <= x.shape[0] <= (16 if size < HUGE else 4):
-        out = (weight @ x.t()).t()[:n].contiguous()
-        return out if bias is None else out.add_(bias)
-    if size < LARGE or not torch.backends.mkldnn.is_available():
-        return F.linear(x, weight, bias)
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-
-LARGE = 2**19  # numbers in a weight: below it threads are in the way of one another
-HUGE = 2**23  # above it a weight is a vocabulary's head
-PIECE = 2**19  # numbers of a weight that are widened at a time: 2 MiB stay in the cache until they are used
-
-
-@cache
-def multiplies(dtype: torch.dtype) -> bool:
-    """Whether oneDNN has products in this 16-bit type for this processor: from AVX-512 on, and on many Arm ones."""
-    name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}.get(
-        dtype
-    )
-    if name is None:
-        return True
-    return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, name)())
-
-
-def computes_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """The type in which a device multiplies numbers of this one: float32 where a processor has no products of 16 bits."""
-    return dtype if device.type != "cpu" or multiplies(dtype) else torch.float32
-
-
-def widened(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`linear` in 16 bits on a processor that multiplies 32: the weight is widened piece by piece, and y rounded once.
-
-    A product of 16 rows with a bfloat16 weight of 3072 x 768 takes 1.5 to 1.8 ms in this way and 4.8 in F.linear, with
-    256 rows 10 and 73, on the cores of the table above. Below four rows F.linear is faster: it reads half of float32's bytes.
-    """
-    columns = x.float().t()
-    out = torch.empty(len(weight), len(x))
-    for i in range(0, len(weight), step := max(1, PIECE // weight.shape[1])):
-        torch.mm(weight[i : i + step].float(), columns, out=out[i : i + step])
-    if bias is not None:
-        out.add_(bias[:, None])
-    return out.t().to(x.dtype, memory_format=torch.contiguous_format)
-
-
 class MLP(nn.Module):
     """down(act(up(x))), as in GPT-2: GELU in its tanh form."""
 
@@ -204,7 +136,11 @@ class GatedMLP(nn.Module):
 
 
 class Rotary(nn.Module):
-    """positions [N] -> (cos, sin), each [N, 1, D]: the angles of RoPE (Su et al., 2021)."""
+    """positions [N] -> (cos, sin), each [N, 1, D]: the angles of RoPE (Su et al., 2021).
+
+    Computed once per step, for all layers and for any position. A table indexed by position would save 10 of about 520 kernels
+    in a step of Llama 3.2 1B: too few to measure on an H200, for 64 MiB of its memory.
+    """
 
     inv_freq: Tensor
 
@@ -214,9 +150,8 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", inverse_frequencies(rope, head_dim), persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = (
-            positions[:, None].float() * self.inv_freq
-        )  # [N, D/2]; in float32, for 16 bits cannot tell 4097 from 4096
+        # [N, D/2], in float32: 16 bits cannot tell position 4097 from 4096.
+        angles = positions[:, None].float() * self.inv_freq
         angles = torch.cat((angles, angles), dim=-1)[:, None]
         return angles.cos().to(dtype), angles.sin().to(dtype)
 

@@ -69,19 +69,21 @@ class Attention(nn.Module):
         self.o = Linear(config.num_heads * d, {"o": config.hidden_size}, config.attention_bias)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        q, k, v = self.heads(x)
-        out = attend(self.info, rotate(q, *rope), rotate(k, *rope), v)  # [N, Hq, D]
+        i = self.info
+        qk, v = self.heads(x)
+        q, k = rotate(qk, *rope).split((i.num_heads, i.num_kv_heads), dim=1)
+        out = attend(i, q, k, v)  # [N, Hq, D]
         return self.o(out.flatten(1))
 
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [N, hidden] -> q [N, Hq, D], k and v [N, Hkv, D]."""
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [N, hidden] -> queries and keys [N, Hq + Hkv, D], values [N, Hkv, D].
+
+        Queries and keys stay in one tensor because both are turned: half as many GPU kernels as one by one.
+        """
         i = self.info
-        q, k, v = (
-            self.qkv(x)
-            .unflatten(1, (-1, i.head_dim))
-            .split((i.num_heads, i.num_kv_heads, i.num_kv_heads), dim=1)
-        )
-        return q, k, v
+        qkv = self.qkv(x).unflatten(1, (-1, i.head_dim))
+        qk, v = qkv.split((i.num_heads + i.num_kv_heads, i.num_kv_heads), dim=1)
+        return qk, v
 
 
 class Block(nn.Module):

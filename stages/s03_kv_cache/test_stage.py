@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from common.bench.shapes import PUBLISHED, published
+from common.checkpoints.reference import FAMILIES as SHIPPED
+from common.checkpoints.reference import references
 from common.errors import UserError
-from common.loader import build_model
+from common.loader import build_model, load_model
 from common.models import LayerInfo, new_model, read_config
 from common.terminal.command_line import run
 from common.tutorial import load_stage
@@ -138,6 +140,17 @@ def test_any_division_into_steps_gives_the_same_logits(models, data):
     for start, end in zip([0, *cuts], [*cuts, 40], strict=True):
         logits = logits_of(model, tokens[start:end], attend)
     torch.testing.assert_close(logits, logits_without_cache(model, tokens), atol=1e-3, rtol=1e-4)
+
+
+# The same tokens as transformers: the engine before might be wrong in the same way.
+
+
+@pytest.mark.parametrize("family", SHIPPED)
+def test_tokens_equal_transformers_within_and_past_a_sliding_window(family):
+    model, _, _ = load_model(SHIPPED[family], "cpu", "float32")
+    for one in references(family):
+        found = [token.id for token in engine.generate(model, one.prompt, len(one.tokens))]
+        assert found == one.tokens, f"after a prompt of {len(one.prompt)} tokens"
 
 
 # Forgetting

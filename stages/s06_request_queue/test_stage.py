@@ -147,7 +147,7 @@ def until(true, what):
 
 
 def step_all(made):
-    while made.running or made.waiting or made.aborting:
+    while made.aborting or not made.scheduler.is_finished:
         made.step()
 
 
@@ -267,7 +267,7 @@ def test_an_idle_engine_never_steps(made, monkeypatch):
     time.sleep(0.2)
     assert calls == []
     add(made, count=3)[1].wait()
-    until(lambda: made.running is None, "the end of the request")
+    until(lambda: made.scheduler.running is None, "the end of the request")
     assert len(calls) == 3
     made.abort("unknown")
     made.abort(next(iter(made.requests)))  # finished
@@ -380,26 +380,38 @@ def test_cancelling_what_is_unknown_or_has_ended_changes_nothing(made):
 # A failure stays with its request
 
 
-class Poison(dict):
-    """A logit bias that lets itself be checked, and not read."""
+class Poison:
+    """In the place of a request's running counts, or of its text: fails when it is used."""
 
-    def values(self):
+    bias = repetition = penalty = property(lambda self: 1 / 0)
+
+    def push(self, token):
         raise RuntimeError("poison")
+
+    def add(self, token):
+        pass
 
 
 def test_a_request_whose_sampling_fails_is_the_only_one_that_does(made, alone):
+    (bad, reader), (_, good) = add(made, presence_penalty=1.0), add(made, [7], 5)
+    bad.counts = Poison()
     made.start()
-    (bad, reader), (_, good) = add(made, logit_bias=Poison({5: 1.0})), add(made, [7], 5)
     assert good.wait().tokens == alone([7], 5)
-    assert (bad.status, reader.reasons, bad.error) == ("failed", ["error"], "RuntimeError: poison")
+    assert (bad.status, reader.reasons, bad.error) == (
+        "failed",
+        ["error"],
+        "ZeroDivisionError: division by zero",
+    )
     assert reader.outputs[-1].error == bad.snapshot()["error"] == bad.error
 
 
-def test_a_request_with_a_poisoned_stop_string_fails_alone_whether_it_runs_or_waits(made, alone):
-    made.start()
-    bad = [add(made, stop=(b"no text",)) for _ in range(3)]
+def test_a_request_whose_text_fails_is_the_only_one_that_does_running_or_waiting(made, alone):
+    bad = [add(made) for _ in range(3)]
+    for request, _ in bad:
+        request.stream = Poison()
     made.abort(bad[-1][0].id)
     _, good = add(made, [7], 5)
+    made.start()
     assert good.wait().tokens == alone([7], 5)
     assert [request.status for request, _ in bad[:2]] == ["failed"] * 2
     assert bad[2][0].status in ("cancelled", "failed")  # who came first, the abort or its turn
@@ -418,6 +430,74 @@ def test_a_reader_that_raises_loses_its_own_request_only(made, alone):
     assert made.thread.is_alive()
 
 
+def test_an_error_outside_a_request_ends_them_all_and_the_engine_says_so(made, monkeypatch):
+    readers = [add(made)[1] for _ in range(3)]
+    failures: list = []
+    monkeypatch.setattr(made.scheduler, "schedule", lambda: 1 / 0)
+    made.start(failures.append)
+    assert [r.wait().outputs[-1].error for r in readers] == ["ZeroDivisionError: division by zero"] * 3
+    made.thread.join(LIMIT)
+    assert not made.thread.is_alive()
+    assert made.failure == "ZeroDivisionError: division by zero"
+    assert [type(e) for e in failures] == [ZeroDivisionError]
+    with pytest.raises(engine.EngineFailed, match="division by zero"):
+        add(made)
+    assert not made.aborting and all(r.done for r in made.requests.values())
+
+
+def test_an_error_outside_a_request_reaches_readers_that_step_by_themselves(made, monkeypatch):
+    outputs = made.stream([5, 6], params(5))
+    next(outputs)
+    monkeypatch.setattr(made.scheduler, "postprocess", lambda *_: 1 / 0)
+    with pytest.raises(RuntimeError, match="division by zero"):
+        next(outputs)
+    assert next(outputs, None) is None
+    with pytest.raises(engine.EngineFailed):
+        made.stream([5, 6], params(5))
+
+
+def test_logits_that_are_not_numbers_fail_the_request(made, alone, monkeypatch):
+    bad, good = add(made, count=9), add(made, [7], 5)
+    made.step()
+    real = type(made.model).logits
+    monkeypatch.setattr(type(made.model), "logits", lambda *a: real(*a) * float("nan"))
+    made.step()
+    monkeypatch.undo()
+    step_all(made)
+    assert (bad[0].status, bad[1].tokens) == ("failed", alone([5, 6], 1))
+    assert "NaN" in bad[0].error
+    assert good[1].tokens == alone([7], 5)
+
+
+def test_a_window_that_memory_cannot_hold_is_refused_with_the_numbers(build, monkeypatch):
+    monkeypatch.setattr("common.memory.free_memory", lambda device: 20_000)
+    with pytest.raises(
+        UserError, match=r"1 x 128 tokens of K/V take .* enough for \d+ tokens in all; lower --max-seq-len$"
+    ):
+        build(max_seq_len=128)
+
+
+def test_a_prompt_is_encoded_once(made, monkeypatch):
+    calls: list = []
+    real = made.encode
+
+    def counted(prompt):
+        calls.append(prompt)
+        return real(prompt)
+
+    monkeypatch.setattr(made, "encode", counted)
+    list(made.stream([5, 6], params(2)))
+    made.generate([[5, 6], [7]], params(2))
+    assert calls == [[5, 6], [5, 6], [7]]
+
+
+def test_one_prompt_may_be_given_without_a_list(made, alone):
+    text = made.tokenizer.encode("abc")
+    assert [one.tokens for one in made.generate("abc", params(4))] == [alone(text, 4)]
+    with pytest.raises(UserError, match="params: 1 for 2 prompts"):
+        made.generate([[5], [6]], [params(4)])
+
+
 def test_a_failed_pass_leaves_the_model_to_the_next_request(made, alone, monkeypatch):
     bad, good = add(made, count=9), add(made, [7], 5)
     made.step()
@@ -430,8 +510,10 @@ def test_a_failed_pass_leaves_the_model_to_the_next_request(made, alone, monkeyp
 
 
 def test_a_failure_reaches_whoever_reads_the_stream(made):
-    with pytest.raises(RuntimeError, match=r"failed: RuntimeError: poison"):
-        list(made.stream([5, 6], params(5, logit_bias=Poison({5: 1.0}))))
+    stream = made.stream([5, 6], params(5, presence_penalty=1.0))
+    stream.request.counts = Poison()
+    with pytest.raises(RuntimeError, match=r"failed: ZeroDivisionError"):
+        list(stream)
 
 
 # Bounds
@@ -442,9 +524,9 @@ def test_one_request_more_than_may_wait_is_refused_and_leaves_nothing(build):
     add(made, count=3)
     made.step()  # runs, so it does not wait
     add(made), add(made)
-    with pytest.raises(engine.QueueFull, match="2 requests wait already"):
+    with pytest.raises(engine.QueueFull, match="2 requests are waiting already"):
         add(made)
-    assert (len(made.waiting), len(made.requests)) == (2, 3)
+    assert (len(made.scheduler.waiting), len(made.requests)) == (2, 3)
     step_all(made)
     assert add(made)[0].status == "waiting"
 
@@ -465,7 +547,7 @@ def test_the_bound_holds_when_many_add_at_once(build):
 
     with ThreadPoolExecutor(8) as pool:
         refused = sum(pool.map(many, range(8)))
-    assert (len(made.waiting), len(made.requests), refused) == (5, 5, 155)
+    assert (len(made.scheduler.waiting), len(made.requests), refused) == (5, 5, 155)
 
 
 def test_a_list_of_prompts_may_be_longer_than_the_queue(build, alone):
@@ -509,7 +591,7 @@ def test_an_id_that_is_taken_is_refused(made):
     add(made, request_id="mine")
     with pytest.raises(UserError, match="request_id: 'mine' is taken"):
         add(made, request_id="mine")
-    assert len(made.waiting) == 1
+    assert len(made.scheduler.waiting) == 1
 
 
 def test_a_full_queue_weighs_no_more_than_the_server_says(build, parts):
@@ -550,7 +632,7 @@ def test_close_ends_every_request_and_the_thread(gated):
     gated.close()
     assert [r.wait().reasons for r in readers] == [["abort"]] * 4
     assert not gated.thread.is_alive()
-    assert (gated.running, len(gated.waiting)) == (None, 0)
+    assert gated.scheduler.is_finished
     with pytest.raises(engine.QueueFull, match="shutting down"):
         add(gated)
     gated.close()  # again, without harm
@@ -604,7 +686,7 @@ def hang_ups(made, count, seed):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(count)))
-    until(lambda: not (made.running or made.waiting or made.aborting), "an engine that is idle again")
+    until(lambda: not made.aborting and made.scheduler.is_finished, "an engine that is idle again")
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
@@ -682,8 +764,8 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self):
-        assert [r.id for r in self.made.waiting] == [one["request"].id for one in self.waiting]
-        assert self.made.running is (self.running["request"] if self.running else None)
+        assert [r.id for r in self.made.scheduler.waiting] == [one["request"].id for one in self.waiting]
+        assert self.made.scheduler.running is (self.running["request"] if self.running else None)
         for one in self.all:
             assert one["request"].status == one["status"]
             assert one["reader"].tokens == type(self).alone(one["prompt"], one["made"])

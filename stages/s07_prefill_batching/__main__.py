@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from common.terminal.command_line import add_max_tokens, add_model_flags, add_se
 from common.terminal.console import facts, heading, live, note, show, warn, write
 from common.tutorial import load_stage
 
-from .engine import Completion, Engine, EngineConfig, Request, SamplingParams
+from .engine import Completion, Engine, EngineConfig, Output, Request, SamplingParams
 from .lesson.recorder import Recorder
 from .lesson.view import rectangle, texts, timeline
 
@@ -105,8 +105,15 @@ def run_race(
     heading("The same as one batch")
     written = [""] * len(prompts)
     start = time.perf_counter()
+
+    def reader(row: int) -> Callable[[Output], None]:
+        def read(output: Output) -> None:
+            written[row] += output.text
+
+        return read
+
     requests = [
-        engine.add(prompt, own, f"row {i + 1}", lambda o, i=i: written.__setitem__(i, written[i] + o.text))  # type: ignore[misc]
+        engine.add(engine.encode(prompt), own, f"row {i + 1}", reader(i))
         for i, (prompt, own) in enumerate(zip(prompts, each, strict=True))
     ]
     spent = 0.0  # drawing is not the engine's time
@@ -146,15 +153,15 @@ def show_waste(engine: Engine, recorder: Recorder) -> None:
         heading(f"The {len(rest)} steps after it: {rows} tokens each")
         show("", timeline(rest), "")
     facts({
-        "tokens through the model": f"{engine.num_computed:,}",
-        "for nobody": f"{engine.num_padding:,}, {100 * engine.num_padding / engine.num_computed:.0f} %",
+        "tokens through the model": f"{engine.runner.num_computed:,}",
+        "wasted on padding": f"{engine.runner.num_padding:,}, {100 * engine.runner.num_padding / engine.runner.num_computed:.0f} %",
     })  # fmt: skip
 
 
 def show_wait(engine: Engine, prompt: str) -> None:
     """A request that nobody joins begins after `batch_wait`."""
     heading("A lone request")
-    request = engine.add(prompt, SamplingParams(1, ignore_eos=True), "alone")
+    request = engine.add(engine.encode(prompt), SamplingParams(1, ignore_eos=True), "alone")
     while not request.done:
         engine.step()
     waited, most = request.started - request.arrived, engine.config.batch_wait

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.checkpoints.reference import FAMILIES, references
 from common.errors import UserError
 from common.loader import load_model
 
@@ -54,7 +55,7 @@ def alone(parts, prompt, own):
 
 
 def step_all(made):
-    while made.running or made.waiting or made.aborting:
+    while made.aborting or not made.scheduler.is_finished:
         made.step()
 
 
@@ -74,7 +75,7 @@ def tokens(outputs):
 def test_rows_of_mixed_lengths_write_what_they_write_alone(parts):
     made = new(parts, len(PROMPTS))
     found = made.generate(PROMPTS, params(12))
-    assert made.num_computed == len(PROMPTS) * (40 + 11)  # one batch, or the test shows nothing
+    assert made.runner.num_computed == len(PROMPTS) * (40 + 11)  # one batch, or the test shows nothing
     assert [one.tokens for one in found] == [alone(parts, p, params(12)) for p in PROMPTS]
 
 
@@ -83,11 +84,13 @@ def test_logits_of_a_row_equal_those_of_its_solo_run(parts):
     for prompt in PROMPTS:
         add(made, prompt, params())
     for _ in range(4):
-        together = made.run(made.schedule())
-        for row, request in enumerate(made.running.requests):
+        together = made.runner.run(made.scheduler.schedule())
+        for row, request in enumerate(made.scheduler.running):
             one = new(parts, 1)
             add(one, request.tokens, params())
-            torch.testing.assert_close(together[row], one.run(one.schedule())[0], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                together[row], one.runner.run(one.scheduler.schedule())[0], atol=1e-4, rtol=1e-4
+            )
             request.write(request.num_tokens, int(together[row].argmax()))
 
 
@@ -140,7 +143,7 @@ def test_a_batch_of_one_has_no_padding(parts):
     made = new(parts, 1)
     found = made.generate(PROMPTS, params(6))
     assert [one.tokens for one in found] == [alone(parts, p, params(6)) for p in PROMPTS]
-    assert (made.num_padding, made.num_computed) == (0, sum(map(len, PROMPTS)) + 5 * 5)
+    assert (made.runner.num_padding, made.runner.num_computed) == (0, sum(map(len, PROMPTS)) + 5 * 5)
 
 
 def test_no_row_sees_what_an_earlier_batch_left(parts):
@@ -179,6 +182,24 @@ def test_any_requests_in_any_batches_write_what_they_write_alone(gpt2, jobs, row
     ]
 
 
+# The same tokens as transformers: rows might be wrong alone and together.
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_equal_transformers_alone_and_in_a_batch_past_a_sliding_window(family, rows):
+    """With four rows the longest prompt and the shortest are in one batch."""
+    config = engine.EngineConfig(
+        device="cpu", dtype="float32", max_seq_len=340, max_num_seqs=rows, batch_wait=0.0
+    )
+    made = engine.Engine.from_pretrained(FAMILIES[family], config)
+    recorded = references(family)
+    asked = [recorded[i] for i in (0, 11, 5, 6, 1, 10, 4, 7, 2, 9, 3, 8)]
+    found = made.generate([one.prompt for one in asked], params(len(asked[0].tokens)))
+    for one, done in zip(asked, found, strict=True):
+        assert done.tokens == one.tokens, f"after a prompt of {len(one.prompt)} tokens"
+
+
 # The rectangle
 
 
@@ -189,32 +210,30 @@ def test_padding_is_counted_exactly(gpt2, sizes):
     made.generate([[5] * length for length, _ in sizes], [params(limit) for _, limit in sizes])
     lengths, limits = zip(*sizes, strict=True)
     rows, steps = len(sizes), max(limits) - 1
-    assert made.num_computed == rows * (max(lengths) + steps)
+    assert made.runner.num_computed == rows * (max(lengths) + steps)
     # A request of n tokens has its first from the prompt's step and is fed back n - 1 times; the last is not.
-    assert made.num_padding == made.num_computed - sum(lengths) - sum(n - 1 for n in limits)
+    assert made.runner.num_padding == made.runner.num_computed - sum(lengths) - sum(n - 1 for n in limits)
 
 
 def test_the_first_step_is_a_rectangle_and_later_ones_a_column(gpt2):
     made = new(gpt2, 3)
     for prompt, limit in zip(([5, 6, 7], [8], [9, 10]), (4, 1, 4), strict=True):
         add(made, prompt, params(limit))
-    batch = made.schedule()
-    first = batch.inputs(made.device)
+    first = made.scheduler.schedule().inputs(made.device)
     assert first.tokens.tolist() == [[5, 6, 7], [8, 0, 0], [9, 10, 0]]
     assert first.positions.tolist() == [[0, 1, 2]] * 3
     assert (first.logits_indices.tolist(), first.max_context_len, first.num_padding) == ([2, 3, 7], 3, 3)
-    made.step()
-    second = batch.inputs(made.device)
+    for request in made.scheduler.running:
+        made.scheduler.write(request, request.num_tokens, 7)
+    second = made.scheduler.schedule().inputs(made.device)
     assert second.positions.tolist() == [[3], [1], [2]]
     assert (second.logits_indices.tolist(), second.max_context_len, second.num_padding) == ([0, 1, 2], 4, 1)
 
 
 @pytest.mark.parametrize("window", [None, 1, 3])
-def test_a_token_sees_its_own_past_and_nothing_else(gpt2, window):
+def test_a_token_sees_its_own_past_and_nothing_else(window):
     positions = torch.tensor([[2, 3], [0, 1], [6, 7]])
-    attend = new(gpt2, 3).attend
-    attend.plan(engine.batch.Inputs(positions, positions, positions[:, 0], 8, 0))
-    seen = attend.mask(window)
+    seen = engine.attention.causal_mask(positions, 8, window)
     for row, column in ((r, c) for r in range(3) for c in range(2)):
         here = int(positions[row, column])
         expected = [i <= here and (window is None or here - i < window) for i in range(8)]
@@ -224,14 +243,15 @@ def test_a_token_sees_its_own_past_and_nothing_else(gpt2, window):
 # A poisoned request harms no neighbour
 
 
-def neighbours(parts, poison, own):
-    """Runs three rows, the middle one poisoned; checks the others -> the poisoned one."""
+def neighbours(parts, on_output=None, stream=None):
+    """Runs three rows, checks the outer ones and returns the middle one, which is poisoned."""
     made = new(parts, 3)
     (_, left), (bad, _), (_, right) = (
         add(made, [5, 6], params(9)),
-        add(made, [7], own, poison),
+        add(made, [7], params(9), on_output),
         add(made, [8, 9, 10], params(9)),
     )
+    bad.stream = stream or bad.stream
     step_all(made)
     assert tokens(left) == alone(parts, [5, 6], params(9))
     assert tokens(right) == alone(parts, [8, 9, 10], params(9))
@@ -239,8 +259,12 @@ def neighbours(parts, poison, own):
     return bad
 
 
-def test_a_poisoned_stop_string_harms_no_neighbour(gpt2):
-    bad = neighbours(gpt2, None, params(9, stop=(b"no text",)))
+def test_a_request_whose_text_fails_harms_no_neighbour(gpt2):
+    class Poison:
+        def push(self, token):
+            raise RuntimeError("poison")
+
+    bad = neighbours(gpt2, stream=Poison())
     assert (bad.status, bad.finish_reason) == ("failed", "error")
 
 
@@ -248,8 +272,63 @@ def test_a_reader_that_raises_harms_no_neighbour(gpt2):
     def raises(output):
         raise RuntimeError("the reader's own")
 
-    bad = neighbours(gpt2, raises, params(9))
+    bad = neighbours(gpt2, on_output=raises)
     assert (bad.status, bad.num_output_tokens) == ("cancelled", 1)
+
+
+def test_a_pass_that_fails_for_the_batch_is_tried_for_each_request_alone(gpt2, monkeypatch):
+    made = new(gpt2, 3)
+    added = [add(made, p, params(6)) for p in PROMPTS[:3]]
+    real = made.runner.run
+
+    def fails(batch):
+        if len(batch.scheduled) > 1 or batch.scheduled[0].request is added[1][0]:
+            raise RuntimeError("poison")
+        return real(batch)
+
+    made.step()
+    monkeypatch.setattr(made.runner, "run", fails)
+    step_all(made)
+    assert [r.status for r, _ in added] == ["finished", "failed", "finished"]
+    assert added[1][0].error == "RuntimeError: poison"
+    for i in (0, 2):
+        assert tokens(added[i][1]) == alone(gpt2, PROMPTS[i], params(6))
+
+
+def test_logits_that_are_not_numbers_fail_their_request_only(gpt2, monkeypatch):
+    made = new(gpt2, 3)
+    added = [add(made, p, params(6)) for p in PROMPTS[:3]]
+    real = made.runner.run
+
+    def poisoned(batch):
+        logits = real(batch).clone()
+        logits[1, 17] = torch.nan
+        return logits
+
+    monkeypatch.setattr(made.runner, "run", poisoned)
+    made.step()
+    monkeypatch.undo()
+    step_all(made)
+    assert [r.status for r, _ in added] == ["finished", "failed", "finished"]
+    assert "NaN" in added[1][0].error
+    assert not tokens(added[1][1])
+    for i in (0, 2):
+        assert tokens(added[i][1]) == alone(gpt2, PROMPTS[i], params(6))
+
+
+def test_tokens_that_were_written_are_not_written_again_when_delivery_fails(gpt2, monkeypatch):
+    made = new(gpt2, 2)
+    request, _ = add(made, [5, 6], params(1))
+    real = made.scheduler.postprocess
+
+    def written_then_raises(batch, out):
+        real(batch, out)
+        raise RuntimeError("after the tokens were written")
+
+    monkeypatch.setattr(made.scheduler, "postprocess", written_then_raises)
+    with pytest.raises(RuntimeError, match="after the tokens"):
+        made.step()
+    assert (request.status, request.num_output_tokens) == ("finished", 1)
 
 
 def test_a_failed_pass_leaves_the_engine_to_the_next_batch(gpt2, monkeypatch):
@@ -261,6 +340,38 @@ def test_a_failed_pass_leaves_the_engine_to_the_next_batch(gpt2, monkeypatch):
     monkeypatch.undo()
     assert [r.error for r in bad] == ["ZeroDivisionError: division by zero"] * 2
     assert made.generate([[7]], params(5))[0].tokens == alone(gpt2, [7], params(5))
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free", "expected"),
+    [
+        ({}, 10**9, (8, 128)),
+        ({}, 400_000, (2, 128)),
+        ({"max_seq_len": 32}, 145_000, (3, 32)),
+        ({"max_num_seqs": 3, "max_seq_len": 128}, 10**9, (3, 128)),
+    ],
+)
+def test_rows_are_chosen_so_that_their_keys_and_values_fit_into_memory(
+    gpt2, monkeypatch, wanted, free, expected
+):
+    monkeypatch.setattr("common.memory.free_memory", lambda device: free)
+    made = engine.Engine(*gpt2, engine.EngineConfig(**wanted))  # type: ignore[call-arg]  # three parts
+    assert (made.config.max_num_seqs, made.config.max_seq_len) == expected
+    assert made.runner.cache.nbytes <= free
+    monkeypatch.undo()
+    assert made.generate([[5, 6]], params(3))[0].tokens == alone(gpt2, [5, 6], params(3))
+
+
+def test_more_rows_than_memory_holds_are_refused_with_the_numbers(gpt2, monkeypatch):
+    monkeypatch.setattr("common.memory.free_memory", lambda device: 30_000)
+    for config in ({"max_num_seqs": 8}, {"max_num_seqs": 8, "max_seq_len": 128}, {}):
+        with pytest.raises(
+            UserError, match=r"enough for \d+ tokens in all; lower --max-seq-len or --max-num-seqs"
+        ):
+            engine.Engine(*gpt2, engine.EngineConfig(**config))  # type: ignore[call-arg]  # three parts
 
 
 # Who hangs up
@@ -288,8 +399,8 @@ def test_a_batch_that_everybody_left_is_given_up_at_once(gpt2):
     for request in added:
         made.abort(request.id)
     made.step()
-    assert made.running is None
-    assert made.num_computed == 2 * 2  # the prompts, and no step more
+    assert made.scheduler.is_finished
+    assert made.runner.num_computed == 2 * 2  # the prompts, and no step more
 
 
 # Company
@@ -329,7 +440,7 @@ def test_who_comes_while_the_first_one_waits_joins_its_batch(gpt2):
     assert all(ended.acquire(timeout=LIMIT) for _ in range(2))
     made.close()
     assert second.started - first.started < first.first_token - first.started  # one batch, one prefill
-    assert made.num_computed == 2 * (2 + 3)
+    assert made.runner.num_computed == 2 * (2 + 3)
 
 
 def test_who_comes_later_waits_for_the_whole_batch(gpt2):

@@ -150,7 +150,7 @@ def measure_trace(work: Work, text: list[int], repeats: int, seed: int) -> None:
         mine = sides["after"][1].generate([job.prompt], engine.SamplingParams(job.limit, ignore_eos=True))
         require_equal(*sides["after"], mine[0].tokens, theirs, job.prompt, work.tally)
     compare(work, work.trace, jobs, sides, repeats)
-    work.computed["before"] = sides["before"][1].num_computed // (repeats + 1)
+    work.computed["before"] = sides["before"][1].runner.num_computed // (repeats + 1)
     for one in work.trace["after"]:
         assert sum(len(s.tokens) for s in one) == sum(job.limit for job in jobs)
 

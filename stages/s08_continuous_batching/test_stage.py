@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.checkpoints.reference import FAMILIES, references
 from common.errors import UserError
 from common.loader import load_model
 from common.terminal.command_line import run
@@ -81,13 +82,12 @@ def step_all(made, most=2000):
 
 
 def watch(made):
-    """The batches that the scheduler makes from now on, those without anybody left out."""
+    """The batches that the scheduler makes from now on."""
     batches, schedule = [], made.scheduler.schedule
 
     def watched():
         batch = schedule()
-        if batch.scheduled:
-            batches.append([(s.request.id, s.start, s.count) for s in batch.scheduled])
+        batches.append([(s.request.id, s.start, s.num_scheduled_tokens) for s in batch.scheduled])
         return batch
 
     made.scheduler.schedule = watched
@@ -269,6 +269,32 @@ def test_without_chunks_a_prompt_runs_whole_whatever_the_budget(build, alone):
     assert tokens_of(out) == alone(3, 0, 3)
 
 
+# The same tokens as transformers: a request might be wrong alone and among others
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        dict(max_num_seqs=1, max_num_batched_tokens=512),
+        dict(max_num_seqs=4, max_num_batched_tokens=48),
+        dict(max_num_seqs=3, chunked_prefill=False),
+        dict(max_num_seqs=4, batching_mode="static"),
+    ],
+    ids=["alone", "chunks", "whole", "static"],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_equal_transformers_under_any_schedule_past_a_sliding_window(family, config):
+    config = engine.EngineConfig(device="cpu", dtype="float32", max_seq_len=340, **config)
+    made = engine.Engine.from_pretrained(FAMILIES[family], config)
+    recorded = references(family)
+    asked = [recorded[i] for i in (0, 11, 5, 6, 1, 10, 4, 7, 2, 9, 3, 8)]
+    # Of different lengths, so that rows change hands while others decode.
+    counts = [40 - 7 * (i % 4) for i in range(len(asked))]
+    found = made.generate([one.prompt for one in asked], [params(count) for count in counts])
+    for one, count, done in zip(asked, counts, found, strict=True):
+        assert done.tokens == one.tokens[:count], f"after a prompt of {len(one.prompt)} tokens"
+
+
 # The scheduler alone, without a tensor
 
 
@@ -282,14 +308,13 @@ def fake(name, prompt=4, count=4):
 
 
 def planner(rows=2, **config):
-    config = engine.EngineConfig(max_num_seqs=rows, **config)  # type: ignore[assignment]
-    return engine.Scheduler(config, engine.RowAllocator(rows, WINDOW))
+    return engine.scheduler.Scheduler(engine.EngineConfig(max_num_seqs=rows, max_seq_len=WINDOW, **config))
 
 
 def pretend(scheduler):
     """A step without a model: each request that draws gets token 1."""
     batch = scheduler.schedule()
-    drawn = torch.ones(sum(s.samples for s in batch.scheduled), dtype=torch.int64)
+    drawn = torch.ones(len(batch.draws), dtype=torch.int64)
     scheduler.postprocess(batch, SimpleNamespace(tokens=drawn))
     return batch.scheduled
 
@@ -300,7 +325,7 @@ def test_the_scheduler_works_without_tensors_first_come_first_served():
     for request in requests:
         scheduler.add(request)
     while not scheduler.is_finished:
-        assert 0 < sum(s.count for s in pretend(scheduler)) <= 10
+        assert 0 < sum(s.num_scheduled_tokens for s in pretend(scheduler)) <= 10
     starts = [request.started for request in requests]
     assert starts == sorted(starts)
 
@@ -334,11 +359,11 @@ def test_rows_are_given_lowest_first_freed_and_given_again():
     for request in (a, b, c, d):
         scheduler.add(request)
     pretend(scheduler)
-    assert [r.row for r in (a, b, c, d)] == [0, 1, 2, -1]  # never over-committed
+    assert [r.cache_row for r in (a, b, c, d)] == [0, 1, 2, -1]  # never over-committed
     pretend(scheduler)
-    assert (a.done, a.row, scheduler.rows.free) == (True, -1, [0])
+    assert (a.done, a.cache_row, scheduler.rows.free) == (True, -1, [0])
     pretend(scheduler)
-    assert (d.row, scheduler.rows.free) == (0, [])
+    assert (d.cache_row, scheduler.rows.free) == (0, [])
 
 
 def test_a_budget_below_the_number_of_rows_is_refused():
@@ -350,46 +375,51 @@ def test_a_budget_below_the_number_of_rows_is_refused():
 
 
 def test_the_runner_works_without_queues_and_a_mixed_batch_equals_its_parts(parts):
-    rows = engine.RowAllocator(2, WINDOW)
+    rows = engine.kv_cache.RowAllocator(2, WINDOW)
 
     def runner():
-        return engine.ModelRunner(parts[0], 2, WINDOW, rows.slot)
+        return engine.runner.ModelRunner(parts[0], engine.EngineConfig(max_num_seqs=2, max_seq_len=WINDOW))
 
     reader, late = fake("reader", 5), fake("late", 9)
     reader.tokens, late.tokens = [5, 6, 7, 8, 9], list(range(30, 39))
     assert rows.allocate(reader, 8)
     assert rows.allocate(late, 12)
-    shares = [engine.Scheduled(reader, 4, 1, 5), engine.Scheduled(late, 0, 9, 9)]
+    shares = [engine.batch.Scheduled(reader, 4, 1, 5), engine.batch.Scheduled(late, 0, 9, 9)]
     mixed, apart = runner(), runner()
     for one in (mixed, apart):
-        one.run(engine.Batch([engine.Scheduled(reader, 0, 4, 5)]))
-    found = mixed.run(engine.Batch(shares))
-    expected = torch.cat([apart.run(engine.Batch([share])) for share in shares])
+        one.run(engine.batch.Batch([engine.batch.Scheduled(reader, 0, 4, 5)]))
+    found = mixed.run(engine.batch.Batch(shares))
+    expected = torch.cat([apart.run(engine.batch.Batch([share])) for share in shares])
     assert found.shape == (2, parts[2].vocab_size)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_flat_list_says_whose_each_token_is():
     a, b = fake("a", 6), fake("b", 4)
-    a.row, b.row, a.tokens, b.tokens = 0, 2, [10, 11, 12, 13, 14, 15], [20, 21, 22, 23]
-    batch = engine.Batch([engine.Scheduled(a, 5, 1, 6), engine.Scheduled(b, 1, 2, 4)])
-    inputs = batch.inputs(engine.RowAllocator(3, 100).slot, torch.device("cpu"))
+    a.cache_row, b.cache_row, a.tokens, b.tokens = 0, 2, [10, 11, 12, 13, 14, 15], [20, 21, 22, 23]
+    batch = engine.batch.Batch([engine.batch.Scheduled(a, 5, 1, 6), engine.batch.Scheduled(b, 1, 2, 4)])
+    inputs = batch.inputs(lambda r, position: r.cache_row * 100 + position, torch.device("cpu"))
     assert inputs.tokens.tolist() == [15, 21, 22]
     assert inputs.positions.tolist() == [5, 1, 2]
     assert inputs.slot_mapping.tolist() == [5, 201, 202]
-    assert inputs.cu_seqlens_q.tolist() == [0, 1, 3]
-    assert inputs.context_lens.tolist() == [6, 3]
+    assert inputs.cache_rows.tolist() == [0, 2]
+    assert (inputs.query_lens, inputs.context_lens) == ([1, 2], [6, 3])
     assert inputs.logits_indices.tolist() == [0]  # b is not through its prompt
 
 
 # A failure stays with its request
 
 
-class Poison(dict):
-    """A logit bias that lets itself be checked, and not read."""
+class Poison:
+    """In the place of a request's running counts, or of its text: fails when it is used."""
 
-    def values(self):
+    bias = repetition = penalty = property(lambda self: 1 / 0)
+
+    def push(self, token):
         raise RuntimeError("poison")
+
+    def add(self, token):
+        pass
 
 
 def raises(output):
@@ -398,15 +428,57 @@ def raises(output):
 
 def test_poisoned_requests_harm_no_neighbour(build, alone):
     made = build()
-    (sampling, a), (stop, b) = add(made, logit_bias=Poison({5: 1.0})), add(made, stop=(b"no text",))
+    (sampling, a), (text, b) = add(made, presence_penalty=1.0), add(made)
+    sampling.counts = text.stream = Poison()
     reader = made.add([5, 6], params(20), None, raises)
     goods = [add(made, PROMPTS[i], 8, **WAYS[i % 5]) for i in (1, 2, 4)]
     step_all(made)
     assert [tokens_of(out) for _, out in goods] == [alone(i, i % 5, 8) for i in (1, 2, 4)]
-    assert (sampling.status, stop.status, reader.status) == ("failed", "failed", "cancelled")
-    assert a[-1].error == "RuntimeError: poison"
+    assert (sampling.status, text.status, reader.status) == ("failed", "failed", "cancelled")
+    assert a[-1].error == "ZeroDivisionError: division by zero"
     assert [out.finish_reason for out in b] == ["error"]
     assert len(made.scheduler.rows.free) == made.config.max_num_seqs
+
+
+def test_a_scheduler_that_can_choose_nothing_is_an_error_and_not_a_loop(build, monkeypatch):
+    made = build()
+    monkeypatch.setattr(made.scheduler.rows, "allocate", lambda request, num_tokens: False)
+    request, outputs = add(made, PROMPTS[0], 4)
+    failures: list = []
+    made.start(failures.append)
+    made.thread.join(60)
+    assert not made.thread.is_alive()
+    assert (request.status, outputs[-1].finish_reason) == ("failed", "error")
+    assert "nothing can be scheduled, but 1 requests are waiting" in made.failure
+    assert len(failures) == 1
+    with pytest.raises(engine.EngineFailed):
+        add(made, PROMPTS[0], 4)
+
+
+def test_a_request_without_a_row_never_touches_the_cache(parts):
+    made = engine.runner.ModelRunner(parts[0], engine.EngineConfig(max_num_seqs=2, max_seq_len=WINDOW))
+    with pytest.raises(RuntimeError, match="no row"):
+        made.run(engine.batch.Batch([engine.batch.Scheduled(fake("lost", 3), 0, 3, 3)]))
+    assert not any(t.any() for t in (*made.cache.k, *made.cache.v))
+
+
+def test_the_integers_of_a_step_reach_the_device_in_one_copy(parts, monkeypatch):
+    made = engine.runner.ModelRunner(parts[0], engine.EngineConfig(max_num_seqs=2, max_seq_len=WINDOW))
+    a, b = fake("a", 6), fake("b", 4)
+    a.cache_row, b.cache_row = 0, 1
+    batch = engine.batch.Batch([engine.batch.Scheduled(a, 5, 1, 6), engine.batch.Scheduled(b, 1, 2, 4)])
+    made_here: list = []
+    real = torch.tensor
+
+    def counted(*args, **named):
+        made_here.append(1)
+        return real(*args, **named)
+
+    monkeypatch.setattr(torch, "tensor", counted)
+    inputs = batch.inputs(made.cache.slot, torch.device("cpu"))
+    assert len(made_here) == 1
+    fields = ("tokens", "positions", "slot_mapping", "cache_rows", "logits_indices")
+    assert len({getattr(inputs, name).untyped_storage().data_ptr() for name in fields}) == 1
 
 
 def test_a_failed_pass_fails_nobody_who_can_run_alone(build, alone, monkeypatch):

@@ -11,6 +11,8 @@ from common.errors import UserError
 from common.tutorial.chain import Stage
 from common.tutorial.chain.checks_base import Chain, Finding
 from common.tutorial.chain.claims import Lookup, evaluate, evaluate_number, recorded
+from common.tutorial.chain.predictions import offered, right_answers, values
+from common.tutorial.chain.spread import recorded_samples
 
 __all__ = ["CHECKS"]
 
@@ -159,10 +161,26 @@ def _numbers(stage: Stage, r: Lookup) -> Iterator[str]:
             yield f"prediction {number}: {error}"
 
 
+def predictions_are_stable(chain: Chain) -> Iterator[Finding]:
+    """A question has one right answer, whichever of the recorded samples is taken (else a warning)."""
+    r, samples = recorded(chain.root), recorded_samples(chain.root)
+    for stage in chain.stages:
+        for number, item in enumerate(stage.manifest.predict, start=1):
+            found = values(item, r, samples)
+            if offered(item) and len(right := right_answers(item, found)) > 1:
+                message = (
+                    f"prediction {number}: the samples allow {', '.join(map(str, sorted(right, key=str)))}"
+                )
+                yield Finding(
+                    stage.folder.name, f"{message}: ask for what does not depend on luck", warning=True
+                )
+
+
 CHECKS: tuple[Callable[[Chain], Iterator[Finding]], ...] = (
     nothing_is_missing_or_stray,
     exercises_are_whole,
     articles_go_with_stages,
     results_fit_their_stage,
     claims_hold,
+    predictions_are_stable,
 )

@@ -16,6 +16,7 @@ from common.errors import UserError
 __all__ = [
     "Choice",
     "Rule",
+    "bounds",
     "choices",
     "listing",
     "matching",
@@ -104,6 +105,14 @@ def choices(value: object) -> tuple[Choice, ...]:
     numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in items)
     _expect((texts or numbers) and len(set(items)) == len(items))
     return items
+
+
+def bounds(value: object) -> tuple[float, ...]:
+    _expect(isinstance(value, list) and len(value) >= 1)
+    items = tuple(value)  # type: ignore[arg-type, var-annotated]
+    _expect(all(isinstance(one, int | float) and not isinstance(one, bool) for one in items))
+    _expect(list(items) == sorted(set(items)))
+    return tuple(float(one) for one in items)
 
 
 def same(value: Any) -> Any:

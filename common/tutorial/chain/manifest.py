@@ -44,9 +44,11 @@ truth about the code is for `verify` to say. The schema, with R for required:
     [[predict]]                        asked by `make predict-NN` before the run, in this order
     question = "How many times faster ...?"       R
     answer = "r('s07', 'cpu', 'batch_5_speedup')" R  expression, see below
-    choices = [1.2, 2, 5]              numbers: the one nearest to the answer, by ratio, is right;
-                                       texts: `answer` gives the right one, as "'yes' if r(...) > 1 else 'no'"
-    unit = "x"                         without choices, a number is asked for, in this unit; default ""
+    bounds = [0.1, 2]                  offers "below 0.1", "0.1 to 2" and "over 2", in `unit`: for numbers that differ
+                                       from run to run and from machine to machine
+    choices = [1.2, 2, 5]              or numbers: the one nearest to the answer, by ratio, is right;
+                                       or texts: `answer` gives the right one, as "'yes' if r(...) > 1 else 'no'"
+    unit = "x"                         without bounds and choices, a number is asked for, in this unit; default ""
     tolerance = 0.3                    right within this share of the answer; default 0.3; 0: exactly
     why = "Each row waits for ..."  R  shown after the answer: the reason, not the number
 
@@ -65,6 +67,7 @@ from common.errors import UserError
 from common.tutorial.chain.fields import (
     Choice,
     Rule,
+    bounds,
     choices,
     listing,
     matching,
@@ -122,6 +125,7 @@ class Prediction:
     answer: str
     why: str
     choices: tuple[Choice, ...] = ()
+    bounds: tuple[float, ...] = ()
     unit: str = ""
     tolerance: float = 0.3
 
@@ -210,6 +214,9 @@ def _check(m: Manifest, where: str) -> None:
                 raise UserError(
                     f"{where} [diff] {name}: {path!r} is not declared as added, changed or removed"
                 )
+    for number, item in enumerate(m.predict, start=1):
+        if item.bounds and item.choices:
+            raise UserError(f"{where} [[predict]] {number}: bounds and choices exclude each other")
     if m.visible_on == "gpu" and not m.stand_in:
         raise UserError(
             f"{where} stand_in: visible_on = 'gpu' needs the number that a laptop can see instead"
@@ -262,6 +269,7 @@ _PREDICT: dict[str, Rule] = {
     "answer": _SENTENCE,
     "why": _SENTENCE,
     "choices": (choices, "two or more different numbers, or two or more different texts"),
+    "bounds": (bounds, "one or more numbers, each larger than the one before"),
     "unit": (matching(".*"), "a text"),
     "tolerance": (share, "a share from 0 to below 1"),
 }

@@ -54,18 +54,23 @@ def readable(number: float) -> str:
 
 def show_headline(stage: Stage) -> None:
     """The stage's recorded number, beside the previous stage's where one run recorded both."""
-    from common.tutorial.chain.claims import evaluate_number
+    from common.tutorial.chain.claims import evaluate_number, recorded
+    from common.tutorial.chain.spread import no_difference, recorded_samples
 
     head = stage.manifest.headline
     if head is None:
         return
+    r = recorded(ROOT)
     try:
-        after = evaluate_number(head.after)
-        before = evaluate_number(head.before) if head.before and recorded_together(stage) else None
+        after = evaluate_number(head.after, r)
+        before = evaluate_number(head.before, r) if head.before and recorded_together(stage) else None
+        equal = before is not None and no_difference(str(head.before), head.after, r, recorded_samples(ROOT))
     except UserError:
         note(f"{head.label}: not recorded yet; make bench-{stage.nn} measures it here")
         return
-    if before is None:
+    if equal:
+        text = f"= ({readable(before or 0)} and {readable(after)} {head.unit}: no difference that we could measure)"
+    elif before is None:
         text = f"{readable(after)} {head.unit}"
     else:
         text = f"{readable(before)} -> {readable(after)} {head.unit}"

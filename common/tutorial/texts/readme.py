@@ -16,6 +16,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.tutorial.chain import ROOT, Stage, stages
 from common.tutorial.chain.claims import evaluate_number, recorded
+from common.tutorial.chain.spread import no_difference, recorded_samples
 from common.tutorial.learner.run import readable
 from common.tutorial.texts import ladder
 from common.tutorial.texts.articles import filling
@@ -109,17 +110,22 @@ def prologue(root: Path = ROOT) -> list[list[str]]:
 
 
 def headline(stage: Stage, root: Path = ROOT) -> str:
-    """`ms per token at 512: 8.1 → 1.5`, from recorded results; "" where none is recorded."""
+    """`ms per token at 512: 8.1 → 1.5`, from recorded results; `=` where it is noise, "" where none is recorded."""
     head = stage.manifest.headline
     if head is None:
         return ""
     lookup = recorded(root)
     try:
         after = readable(evaluate_number(head.after, lookup))
-        before = f"{readable(evaluate_number(head.before, lookup))} → " if head.before else ""
+        before = readable(evaluate_number(head.before, lookup)) if head.before else ""
+        equal = head.before is not None and no_difference(
+            head.before, head.after, lookup, recorded_samples(root)
+        )
     except UserError:
         return "not recorded yet"
-    return f"{head.label}: {before}{after} {head.unit}".rstrip()
+    if equal:
+        return f"{head.label}: = ({before} and {after} {head.unit})".replace(" )", ")")
+    return f"{head.label}: {before + ' → ' if before else ''}{after} {head.unit}".rstrip()
 
 
 PROGRAMS = {"demo": "__main__", "server": "engine.server.__main__"}

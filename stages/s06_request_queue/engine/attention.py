@@ -1,6 +1,6 @@
-"""The reference `attend`: what every token of one sequence takes from those before it.
+"""The reference `attend`: what each token of one sequence takes from itself and the tokens before it.
 
-Only new tokens are given; the keys and values of those before them come from the cache. Shapes: N new tokens, T tokens
+Only new tokens come in; the keys and values of earlier ones are read from the cache. Shapes: N new tokens, T tokens
 in all, Hq query heads, Hkv key/value heads, D head size.
 """
 
@@ -15,14 +15,14 @@ from .kv_cache import KVCache
 
 
 class CachedAttention:
-    """Each new token of one sequence sees itself and the past, which the cache remembers."""
+    """Each new token of one sequence sees itself and the tokens before it, whose keys and values the cache holds."""
 
     def __init__(self, cache: KVCache):
         self.cache = cache
         self.start = 0  # position of the first new token
 
     def plan(self, count: int) -> int:
-        """Once per step, before the layers run: `count` tokens will come -> the position of the first."""
+        """Once per step, before the layers run: makes room for `count` tokens. Returns the position of the first."""
         self.start = self.cache.extend(count)
         return self.start
 
@@ -50,17 +50,17 @@ def softmax_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, mask: T
     scores = scores.unflatten(1, (-1, n))
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(
-        v.dtype
-    )  # 16 bits are too few for a sum over the text
+    # Summed in float32: 16 bits are too few for a sum over a whole text.
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
     out = weights.flatten(1, 2) @ v  # [Hkv, G * N, D]
     return out.view(heads, n, d).transpose(0, 1)
 
 
 def causal_mask(start: int, n: int, window: int | None, device: torch.device) -> Tensor | None:
-    """[n, start + n], True where query start + i may look at key j: not into the future, not beyond the window."""
+    """[n, start + n], True where query start + i may look at key j: none later, none beyond the window."""
+    # A single new token is the last one: it may look at all of them.
     if n == 1 and (window is None or start < window):
-        return None  # a lone new token is the last: it sees all
+        return None
     position = torch.arange(start + n, device=device)
     distance = position[start:, None] - position
     return (distance >= 0) if window is None else (distance >= 0) & (distance < window)

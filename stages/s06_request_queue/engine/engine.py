@@ -1,7 +1,7 @@
-"""The engine, to the outside: requests in, completions out. What speaks HTTP knows this class and nothing below it.
+"""The engine as its users see it: requests in, outputs out. The HTTP server knows this class and nothing below it.
 
-Any thread may add, abort and look; one thread steps. What passes between them passes through two deques, whose
-`append` and `popleft` are atomic; who looks before he leaps does both under the lock.
+Any thread may add and abort; one thread steps. They share two deques, whose `append` and `popleft` are atomic; a check
+followed by an action happens under the lock.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from common.errors import UserError
 from common.loader import load_model
-from common.models import ModelConfig
+from common.models import Model, ModelConfig
+from common.options import has_type, shown
 from common.tokenizer import Tokenizer
 
-from .attention import CachedAttention
 from .config import EngineConfig
-from .kv_cache import KVCache
 from .request import Output, Request, Status
-from .sampler import SamplerOutput, Sampling, SamplingParams, sample
+from .runner import ModelRunner
+from .sampler import Draw, Sampling, SamplingParams, sample
+from .scheduler import QueueFull, Scheduler
 from .text import TextStream
 
 log = logging.getLogger("vitrine.engine")
 
+# Text, or token ids.
+Prompt = str | Sequence[int]
 
-class QueueFull(UserError):
-    """Too many requests wait already."""
+
+class EngineFailed(RuntimeError):
+    """The engine's thread has ended with an error; it takes no more requests."""
 
 
 @dataclass(slots=True)
@@ -54,36 +54,68 @@ class Completion:
         self.finish_reason, self.metrics = output.finish_reason, output.metrics
 
 
-Prompt = str | Sequence[int]  # text, or token ids
+class Stream(Iterator[Output]):
+    """The outputs of one request as they come. Closing or dropping it aborts the request."""
+
+    def __init__(
+        self, engine: Engine, tokens: list[int], params: SamplingParams | None, request_id: str | None = None
+    ):
+        self.engine = engine
+        self.outputs: SimpleQueue[Output] = SimpleQueue()
+        self.request = engine.add(tokens, params, request_id, self.outputs.put)
+        self.ended = False
+
+    def __next__(self) -> Output:
+        if self.ended:
+            raise StopIteration
+        with self.engine.lock:
+            # Without a thread of its own the engine is stepped by its readers.
+            while self.engine.thread is None and self.outputs.empty():
+                self.engine.guarded_step()
+        output = self.outputs.get()
+        self.ended = output.finish_reason is not None
+        if output.error:
+            raise RuntimeError(f"request {self.request.id} failed: {output.error}")
+        return output
+
+    def close(self) -> None:
+        self.ended = True
+        self.engine.abort(self.request.id)
+
+    def __del__(self) -> None:
+        # A request that was refused has left nothing to close.
+        if hasattr(self, "request"):
+            self.close()
 
 
-def nobody(output: Output) -> None:
-    """Reads the outputs of a request that has no reader."""
+def discard(output: Output) -> None:
+    """The default `on_output`: drops the output."""
 
 
 class Engine:
-    """One model, one request at a time, the others in a queue."""
+    """One model, and the requests that it serves."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, model_config: ModelConfig, config: EngineConfig):
-        self.model, self.tokenizer, self.model_config, self.config = model, tokenizer, model_config, config
+    def __init__(self, model: Model, tokenizer: Tokenizer, model_config: ModelConfig, config: EngineConfig):
+        self.model, self.tokenizer, self.model_config = model, tokenizer, model_config
+        self.config = config = config.fit(model)
         self.max_seq_len = config.max_seq_len or model_config.max_positions
-        if self.max_seq_len > model_config.max_positions:
-            raise UserError(
-                f"max_seq_len = {self.max_seq_len}, but the model's window is {model_config.max_positions}"
-            )
-        self.device, self.dtype = model.embed.weight.device, model.embed.weight.dtype
-        self.attend = CachedAttention(KVCache(model.layers_info, self.max_seq_len, self.device, self.dtype))
-        self.waiting: deque[Request] = deque()
-        self.running: Request | None = None
+        self.device, self.dtype = model.device, model.dtype
+        self.runner = ModelRunner(model, config)
+        self.scheduler = Scheduler(config)
         self.aborting: deque[str] = deque()
-        self.requests: dict[str, Request] = {}  # those that wait or run, and the last finished ones
-        self.ended: deque[str] = deque()  # ids of the finished ones, oldest first
-        # Held to add, to abort, and to step where no thread does. One thread may take it twice: a reader may add, and the
-        # garbage collector may close a stream in the middle of anything.
+        # Unfinished requests and the last finished ones, by id; `ended` lists the latter, oldest first.
+        self.requests: dict[str, Request] = {}
+        self.ended: deque[str] = deque()
+        # Held to add, to abort, and to step without a thread. Reentrant: `on_output` may add a request, and the garbage
+        # collector may close a stream in the middle of anything.
         self.lock = threading.RLock()
         self.thread: threading.Thread | None = None
-        self.work = threading.Event()  # there may be something to do
+        # Set when there may be something to do.
+        self.work = threading.Event()
         self.closed = False
+        # Why the engine's loop ended, if it did.
+        self.failure: str | None = None
+        self.on_failure: Callable[[Exception], None] | None = None
 
     @classmethod
     def from_pretrained(cls, name_or_path: str, config: EngineConfig | None = None) -> Engine:
@@ -92,46 +124,75 @@ class Engine:
         model, tokenizer, model_config = load_model(name_or_path, config.device, config.dtype)
         return cls(model, tokenizer, model_config, config)
 
-    # Any thread.
+    # From any thread.
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt. Raises UserError for an empty one and for ids outside the vocabulary."""
+        if isinstance(prompt, str):
+            tokens = self.tokenizer.encode(prompt)
+        elif isinstance(prompt, Sequence) and all(has_type(token, int) for token in prompt):
+            tokens = list(prompt)
+        else:
+            raise UserError(f"prompt: must be a text or a list of token ids, not {shown(prompt)}")
+        if not tokens:
+            raise UserError("prompt: is empty, give at least one token")
+        size = self.model_config.vocab_size
+        if not all(0 <= t < size for t in tokens):
+            raise UserError(f"prompt: token ids must be within 0..{size - 1}")
+        return tokens
+
+    def max_tokens(self, tokens: Sequence[int], params: SamplingParams) -> int:
+        """How many tokens the request may add. Raises UserError, with the numbers, if they do not fit the window."""
+        room = self.max_seq_len - len(tokens)
+        wanted = room if params.max_tokens is None else params.max_tokens
+        if wanted > room or room < 1:
+            raise UserError(
+                f"prompt: {len(tokens)} tokens and max_tokens {max(wanted, 1)} make {len(tokens) + max(wanted, 1)}, "
+                f"but this server's window is {self.max_seq_len} tokens"
+            )
+        return wanted
 
     def add(
         self,
-        prompt: Prompt,
+        tokens: Sequence[int],
         params: SamplingParams | None = None,
         request_id: str | None = None,
-        on_output: Callable[[Output], None] = nobody,
+        on_output: Callable[[Output], None] = discard,
     ) -> Request:
-        """Puts a request at the end of the queue. `on_output` gets each output, from the thread that steps.
+        """Puts a request at the end of the queue.
+
+        Args:
+            tokens: the prompt, as `encode` returned it.
+            on_output: gets each output, from the engine's thread.
 
         Raises:
             UserError: a prompt or parameters that can never be served, or an id that is taken.
-            QueueFull: `max_waiting` requests wait already, or the engine is closed.
+            QueueFull: `max_waiting` requests are waiting already, or the engine is closed.
+            EngineFailed: the engine's thread has ended with an error.
         """
-        params, tokens = params or SamplingParams(), self.encode(prompt)
+        params = params or SamplingParams()
         max_tokens = self.max_tokens(tokens, params)
         if unknown := [t for t in params.logit_bias if not 0 <= t < self.model_config.vocab_size]:
             raise UserError(f"logit_bias: token id {unknown[0]} is not in the vocabulary")
-        request_id = request_id or uuid.uuid4().hex
-        eos_ids = () if params.ignore_eos else self.model_config.eos_token_ids
+        request = Request(
+            id=request_id or uuid.uuid4().hex,
+            tokens=list(tokens),
+            num_prompt_tokens=len(tokens),
+            params=params,
+            max_tokens=max_tokens,
+            eos_ids=() if params.ignore_eos else self.model_config.eos_token_ids,
+            stream=TextStream(self.tokenizer, params.stop, tokens),
+            on_output=on_output,
+        )
         with self.lock:
+            if self.failure:
+                raise EngineFailed(self.failure)
             if self.closed:
                 raise QueueFull("the engine is shutting down")
-            if request_id in self.requests:
-                raise UserError(f"request_id: {request_id!r} is taken")
-            if len(self.waiting) >= self.config.max_waiting:
-                raise QueueFull(f"{len(self.waiting)} requests wait already; try again later")
-            request = Request(
-                id=request_id,
-                tokens=tokens,
-                num_prompt_tokens=len(tokens),
-                params=params,
-                max_tokens=max_tokens,
-                eos_ids=eos_ids,
-                stream=TextStream(self.tokenizer, params.stop, tokens),
-                on_output=on_output,
-            )
-            self.requests[request_id] = request
-            self.waiting.append(request)
+            if request.id in self.requests:
+                raise UserError(f"request_id: {request.id!r} is taken")
+            self.scheduler.add(request)
+            self.requests[request.id] = request
         self.work.set()
         return request
 
@@ -143,164 +204,110 @@ class Engine:
                 self.aborting.append(request_id)
                 self.work.set()
 
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None
+    ) -> Stream:
+        """Completes one prompt, piece by piece. Raises what `encode` and `add` raise."""
+        return Stream(self, self.encode(prompt), params, request_id)
+
     def generate(
         self, prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
     ) -> list[Completion]:
-        """Completes all prompts -> completions in the same order. `params`: one for all, or one each."""
-        each = list(params) if isinstance(params, Sequence) else [params or SamplingParams()] * len(prompts)
-        todo = deque((self.encode(p), own) for p, own in zip(prompts, each, strict=True))
-        streams: deque[tuple[list[int], Iterator[Output]]] = deque()
+        """Completes all prompts, in order. `params`: one for all of them, or one for each."""
+        encoded = [self.encode(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
+        each = list(params) if isinstance(params, Sequence) else [params or SamplingParams()] * len(encoded)
+        if len(each) != len(encoded):
+            raise UserError(f"params: {len(each)} for {len(encoded)} prompts; give one, or one for each")
+        todo = deque(zip(encoded, each, strict=True))
+        streams: deque[Stream] = deque()
         completions = []
         while todo or streams:
             while todo and len(streams) < self.config.max_waiting:
-                tokens, own = todo.popleft()
-                streams.append((tokens, self.stream(tokens, own)))
-            tokens, outputs = streams.popleft()
-            completion = Completion("", tokens)
-            for output in outputs:
-                completion.request_id = output.request_id
+                streams.append(Stream(self, *todo.popleft()))
+            stream = streams.popleft()
+            request = stream.request
+            completion = Completion(request.id, request.tokens[: request.num_prompt_tokens])
+            for output in stream:
                 completion.add(output)
             completions.append(completion)
         return completions
 
-    def stream(
-        self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None
-    ) -> Iterator[Output]:
-        """Completes one prompt, piece by piece. Closing the iterator ends the generation. Raises as `add` does."""
-        outputs: SimpleQueue[Output] = SimpleQueue()
-        request = self.add(prompt, params, request_id, outputs.put)
-        drain = self._drain(request, outputs)
-        next(drain)  # into its `try`: whoever drops it now, even unread, closes it
-        return drain
-
-    def _drain(self, request: Request, outputs: SimpleQueue[Output]) -> Iterator[Output]:
-        try:
-            yield Output(request.id, [], "")  # to `stream`
-            while True:
-                with self.lock:
-                    while self.thread is None and outputs.empty():
-                        self.step()  # nobody else does
-                output = outputs.get()
-                if output.error:
-                    raise RuntimeError(f"request {request.id} failed: {output.error}")
-                yield output
-                if output.finish_reason:
-                    return
-        finally:
-            if not request.done:
-                self.abort(request.id)
-
-    def start(self) -> None:
-        """Starts the thread that steps, once."""
+    def start(self, on_failure: Callable[[Exception], None] | None = None) -> None:
+        """Starts the thread that steps, once. `on_failure` is called from it if an error ends it."""
         with self.lock:
             if self.thread is None:
-                self.thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+                self.on_failure = on_failure
+                self.thread = threading.Thread(target=self.loop, name="engine", daemon=True)
                 self.thread.start()
 
     def close(self) -> None:
-        """Ends all requests, and the thread. None can be added any more."""
+        """Ends all requests, and the thread. No request can be added after this."""
         with self.lock:
             self.closed = True
             for request_id in list(self.requests):
                 self.abort(request_id)
             if self.thread is None:
-                self.step()  # nobody else ends them
+                self.guarded_step()
         self.work.set()
         if self.thread and self.thread is not threading.current_thread():
             self.thread.join(timeout=10)
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Raises UserError for an empty prompt and for ids outside the vocabulary."""
-        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        if not tokens:
-            raise UserError("prompt: is empty, give at least one token")
-        size = self.model_config.vocab_size
-        if not all(0 <= t < size for t in tokens):
-            raise UserError(f"prompt: token ids must be within 0..{size - 1}")
-        return tokens
+    # The engine's thread, or a reader that holds the lock.
 
-    def max_tokens(self, tokens: Sequence[int], params: SamplingParams) -> int:
-        """How many tokens the request may add. Raises UserError, with the numbers, where they do not fit."""
-        room = self.max_seq_len - len(tokens)
-        wanted = room if params.max_tokens is None else params.max_tokens
-        if wanted > room or room < 1:
-            raise UserError(
-                f"prompt: {len(tokens)} tokens and max_tokens {max(wanted, 1)} make {len(tokens) + max(wanted, 1)}, "
-                f"but this server's window is {self.max_seq_len} tokens"
-            )
-        return wanted
-
-    # The thread that steps.
-
-    def _loop(self) -> None:
-        while not self.closed or self.running or self.waiting:
-            self.work.wait()  # asleep while there is nothing to do
+    def loop(self) -> None:
+        while not self.failure and not (self.closed and self.scheduler.is_finished):
+            # Asleep while there is nothing to do.
+            self.work.wait()
             self.work.clear()
-            while self.running or self.waiting or self.aborting:
-                self.step()
+            while not self.failure and (self.aborting or not self.scheduler.is_finished):
+                self.guarded_step()
+
+    def guarded_step(self) -> None:
+        """A step. An error that is no single request's fault fails all of them, and the engine."""
+        try:
+            self.step()
+        except Exception as e:
+            log.critical("the engine has failed", exc_info=e)
+            with self.lock:
+                self.failure = f"{type(e).__name__}: {e}"
+                for request in [r for r in self.requests.values() if not r.done]:
+                    request.finish(Status.FAILED, "error", self.failure)
+                    self.deliver([request.output([], "")])
+            if self.on_failure:
+                self.on_failure(e)
 
     def step(self) -> list[Output]:
-        """One token for the request whose turn it is."""
-        request = self.schedule()
-        if request is None:
+        """One step of what the scheduler chose. Only `run` and `sample` may fail for a single request's reasons."""
+        self.end_aborted()
+        if self.scheduler.is_finished:
             return []
+        request = self.scheduler.schedule()
         try:
-            logits = self.run(request)
-            out = sample(logits, Sampling.build([request], logits.device))
-            return self.postprocess(request, out)
-        except Exception as e:  # a request that cannot be served must not harm the next one
-            log.exception("request %s failed", request.id)
-            return [self.end(request, Status.FAILED, "error", f"{type(e).__name__}: {e}")]
+            logits = self.runner.run(request)
+            out = sample(logits, Sampling.build([Draw(request, request.num_tokens)], self.device))
+        except Exception as e:
+            return self.deliver([self.scheduler.fail(request, e)])
+        return self.deliver(self.scheduler.postprocess(request, out))
 
-    def schedule(self) -> Request | None:
-        """Who runs: the running request until it is done, then the one that has waited longest."""
+    def end_aborted(self) -> None:
         while self.aborting:
             request = self.requests.get(self.aborting.popleft())
             if request and not request.done:
-                self.end(request, Status.CANCELLED, "abort")
-        if self.running is None and self.waiting:
-            self.running = self.waiting.popleft()
-            self.running.start()
-            self.attend.cache.truncate_to(0)
-        return self.running
+                self.deliver([self.scheduler.end(request, Status.CANCELLED, "abort")])
 
-    @torch.inference_mode()
-    def run(self, request: Request) -> Tensor:
-        """The tokens that the cache has not seen through the model -> logits [1, vocab] of the one that follows."""
-        tokens = request.tokens[self.attend.cache.length :]
-        start = self.attend.plan(len(tokens))
-        positions = torch.arange(start, start + len(tokens), device=self.device)
-        hidden = self.model(torch.tensor(tokens, device=self.device), positions, self.attend)
-        return self.model.logits(hidden[-1:])
-
-    def postprocess(self, request: Request, out: SamplerOutput) -> list[Output]:
-        (token,) = out.tokens.tolist()
-        text = request.write(request.num_tokens, token)
-        if request.done:
-            self.remove(request)
-        return [self.deliver(request, request.output([token], text))]
-
-    def end(self, request: Request, status: Status, reason: str, error: str | None = None) -> Output:
-        """Ends a request that has not ended by itself. Text that is held back stays there: to ask for it may fail again."""
-        request.finish(status, reason, error)
-        self.remove(request)
-        return self.deliver(request, request.output([], ""))
-
-    def remove(self, request: Request) -> None:
-        if request is self.running:
-            self.running = None
-        elif request in self.waiting:
-            self.waiting.remove(request)
-        self.ended.append(request.id)
+    def deliver(self, outputs: list[Output]) -> list[Output]:
+        """Hands each output to its reader, and forgets the oldest finished requests."""
+        for output in outputs:
+            request = self.requests[output.request_id]
+            try:
+                request.on_output(output)
+            except Exception:
+                log.exception("request %s: on_output failed", request.id)
+                self.abort(request.id)
+            if output.finish_reason:
+                # The callback keeps the client's queue alive.
+                request.on_output = discard
+                self.ended.append(request.id)
         while len(self.ended) > self.config.history:
             self.requests.pop(self.ended.popleft(), None)
-
-    def deliver(self, request: Request, output: Output) -> Output:
-        try:
-            request.on_output(output)
-        except Exception:
-            log.exception("request %s: its reader failed", request.id)
-            self.abort(request.id)
-        if output.finish_reason:
-            request.on_output = nobody  # what the reader holds is not ours to remember
-        return output
+        return outputs

@@ -1,4 +1,4 @@
-"""What attention keeps of a sequence: the keys and values of its tokens, for every layer."""
+"""What attention keeps of a sequence: the keys and values of its tokens, in every layer."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from common.models import LayerInfo
 
 
 class KVCache:
-    """Room for `capacity` tokens of one sequence. Token i of a layer lies at index i of its `k` and `v`.
+    """Room for `capacity` tokens of one sequence. In each layer, slot i of `k` and `v` holds token i.
 
-    Memory is taken once: growing by concatenation would copy the whole past at every step.
+    Memory is allocated once: growing by concatenation would copy everything at every step.
     """
 
     def __init__(self, layers: Sequence[LayerInfo], capacity: int, device: torch.device, dtype: torch.dtype):
         self.capacity = capacity
-        self.length = 0  # tokens present in every layer, or being written by the step under way
+        # Tokens present in every layer, or being written by the current step.
+        self.length = 0
         shapes = [(layer.num_kv_heads, capacity, layer.head_dim) for layer in layers]
         self.k = [torch.empty(shape, device=device, dtype=dtype) for shape in shapes]  # [Hkv, capacity, D]
         self.v = [torch.empty(shape, device=device, dtype=dtype) for shape in shapes]
 
     def extend(self, count: int) -> int:
-        """Makes the next `count` places part of the sequence -> the first of them.
+        """Adds the next `count` slots to the sequence. Returns the first of them.
 
         Raises:
-            UserError: there are not so many left; nothing has changed.
+            UserError: there are not enough slots left; nothing has changed.
         """
         if self.length + count > self.capacity:
             raise UserError(
@@ -38,19 +39,19 @@ class KVCache:
         return start
 
     def write(self, layer: int, start: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """k, v [N, Hkv, D] to the places from `start` on -> the keys and values of all tokens so far, [Hkv, T, D]."""
+        """Writes k, v [N, Hkv, D] to the slots from `start` on. Returns all keys and values so far, [Hkv, T, D]."""
         end = start + len(k)
         self.k[layer][:, start:end] = k.transpose(0, 1)
         self.v[layer][:, start:end] = v.transpose(0, 1)
         return self.k[layer][:, :end], self.v[layer][:, :end]
 
     def truncate_to(self, length: int) -> None:
-        """Forgets all tokens from position `length` on. What follows overwrites them."""
+        """Forgets all tokens from position `length` on; later writes overwrite them."""
         if not 0 <= length <= self.length:
-            raise UserError(f"cannot cut to {length} tokens: the KV cache holds {self.length}")
+            raise UserError(f"cannot truncate to {length} tokens: the KV cache holds {self.length}")
         self.length = length
 
     @property
     def nbytes(self) -> int:
-        """2 * L * Hkv * D * capacity * bytes per number, where all layers are alike."""
+        """2 * L * Hkv * D * capacity * bytes per number, if all layers have the same shape."""
         return sum(t.nbytes for t in (*self.k, *self.v))

@@ -67,7 +67,7 @@ def drive(engine: Engine, prompt: Sequence[int], params: SamplingParams, gaps: S
         due += gap
         if (left := due - time.perf_counter()) > 0:
             time.sleep(left)
-        ahead.append(len(engine.waiting))
+        ahead.append(len(engine.scheduler.waiting))
         requests.append(
             engine.add(prompt, params, None, lambda output: ended.release() if output.finish_reason else None)
         )

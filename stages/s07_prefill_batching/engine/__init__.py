@@ -1,26 +1,20 @@
 """The engine at this stage. The HTTP server is in `.server`, which nothing here imports."""
 
-from .attention import PaddedAttention
-from .batch import PaddedBatch
 from .config import EngineConfig
-from .engine import Completion, Engine, QueueFull
-from .kv_cache import KVCache
+from .engine import Completion, Engine, EngineFailed, Stream
 from .request import Output, Request, Status
-from .sampler import SamplerOutput, Sampling, SamplingParams, sample
+from .sampler import SamplingParams
+from .scheduler import QueueFull
 
 __all__ = [
     "Completion",
     "Engine",
     "EngineConfig",
-    "KVCache",
+    "EngineFailed",
     "Output",
-    "PaddedAttention",
-    "PaddedBatch",
     "QueueFull",
     "Request",
-    "SamplerOutput",
-    "Sampling",
     "SamplingParams",
     "Status",
-    "sample",
+    "Stream",
 ]

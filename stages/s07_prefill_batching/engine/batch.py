@@ -1,63 +1,73 @@
-"""What one forward pass works on: several requests side by side, padded to the longest.
+"""What one forward pass works on: several requests side by side, padded to a rectangle.
 
-Row i of a batch is the same request until the batch ends. A row whose prompt is shorter than the longest, or whose
-request is done before the last one, is computed all the same, and its outcome thrown away: that is the price of a
-rectangle, and `num_padding` counts it.
+A row is computed even where it holds padding: to the right of a short prompt, and, once its request has finished, until
+the last request of the batch has. `num_padding` counts these tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .request import Request
+from .sampler import Draw, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """The tokens of one request that a step runs: a snapshot, still true when the request has moved on."""
+
+    request: Request
+    start: int  # position of the first one
+    num_scheduled_tokens: int  # never 0
+    num_tokens: int  # of the request, when it was scheduled
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.request.tokens[self.start : self.start + self.num_scheduled_tokens]
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """One step of a batch of B rows, T tokens each."""
+    """One step of B rows, T tokens each."""
 
     tokens: Tensor  # [B, T]
     positions: Tensor  # [B, T], of each token in its own text
-    logits_indices: Tensor  # [B], where in the flat list of B * T tokens each row's last real one is
+    logits_indices: Tensor  # [B], each row's last token that is not padding, in the flat list of B * T tokens
+    cache_rows: slice  # of the K/V cache, B of them
     max_context_len: int  # tokens of the longest row, this step's included
-    num_padding: int  # tokens of this step that nobody asked for
+    num_padding: int
 
 
 @dataclass(slots=True)
-class PaddedBatch:
-    """Requests that begin and end together. `prefilled`: their prompts are in the cache."""
+class Batch:
+    """Consecutive rows of the cache."""
 
-    requests: Sequence[Request]
-    prefilled: bool = False
+    scheduled: Sequence[Scheduled]
+    # Filled in by the runner.
+    sampling: Sampling = field(default_factory=Sampling)
 
     @property
-    def done(self) -> bool:
-        return all(r.done for r in self.requests)
+    def draws(self) -> list[Draw]:
+        """Each row draws the token after its last one."""
+        return [Draw(s.request, s.num_tokens) for s in self.scheduled]
 
     def inputs(self, device: torch.device) -> Inputs:
-        """The first step takes the prompts, padded at the end; later ones a token a row."""
-        if not self.prefilled:
-            rows = [r.tokens for r in self.requests]
-            width = max(map(len, rows))
-            tokens = [row + [0] * (width - len(row)) for row in rows]
-            positions = [list(range(width))] * len(rows)
-            last = [i * width + len(row) - 1 for i, row in enumerate(rows)]
-            real = sum(map(len, rows))
-        else:
-            tokens = [r.tokens[-1:] for r in self.requests]
-            positions = [[r.num_tokens - 1] for r in self.requests]
-            last = list(range(len(tokens)))
-            real = sum(not r.done for r in self.requests)
-        context = 1 + max(p[-1] for p in positions)
-        padding = len(tokens) * len(tokens[0]) - real
+        """Rows filled up on the right: a padded position lies after all real ones, where no real token looks."""
+        width = max(s.num_scheduled_tokens for s in self.scheduled)
+        tokens = [s.tokens + [0] * (width - s.num_scheduled_tokens) for s in self.scheduled]
+        positions = [list(range(s.start, s.start + width)) for s in self.scheduled]
+        last = [row * width + s.num_scheduled_tokens - 1 for row, s in enumerate(self.scheduled)]
+        wanted = sum(s.num_scheduled_tokens for s in self.scheduled if not s.request.done)
+        first = self.scheduled[0].request.cache_row
         return Inputs(
-            torch.tensor(tokens, device=device),
-            torch.tensor(positions, device=device),
-            torch.tensor(last, device=device),
-            context,
-            padding,
+            tokens=torch.tensor(tokens, device=device),
+            positions=torch.tensor(positions, device=device),
+            logits_indices=torch.tensor(last, device=device),
+            cache_rows=slice(first, first + len(tokens)),
+            max_context_len=max(s.start for s in self.scheduled) + width,
+            num_padding=len(tokens) * width - wanted,
         )

@@ -1,4 +1,4 @@
-"""What attention keeps of a batch: the keys and values of every row's tokens, for every layer."""
+"""What attention keeps of a batch: the keys and values of every row's tokens, in every layer."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from common.models import LayerInfo
 
 
 class KVCache:
-    """Room for `rows` texts of `capacity` tokens each. Token i of row b lies at [b, :, i], whatever the row held before."""
+    """Room for `rows` texts of `capacity` tokens each. Token i of row b is at [b, :, i], whatever the row held before.
+
+    Memory is allocated once: growing by concatenation would copy everything at every step.
+    """
 
     def __init__(
         self, layers: Sequence[LayerInfo], rows: int, capacity: int, device: torch.device, dtype: torch.dtype
     ):
         shapes = [(rows, layer.num_kv_heads, capacity, layer.head_dim) for layer in layers]
-        # Zeros, for a padded row is read before it is written, and not even a weight of zero saves a sum from a NaN.
-        self.k = [
-            torch.zeros(shape, device=device, dtype=dtype) for shape in shapes
-        ]  # [rows, Hkv, capacity, D]
+        # Zeros: an idle place is read before it is written, and a NaN would survive a weight of zero.
+        self.k = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
         self.v = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
 
-    def write(
-        self, layer: int, positions: Tensor, k: Tensor, v: Tensor, length: int
-    ) -> tuple[Tensor, Tensor]:
-        """k, v [B, T, Hkv, D] to positions [B, T] of the first B rows -> their first `length` tokens, [B, Hkv, length, D]."""
-        rows = torch.arange(len(k), device=k.device)[:, None]
-        self.k[layer][rows, :, positions] = k
-        self.v[layer][rows, :, positions] = v
-        return self.k[layer][: len(k), :, :length], self.v[layer][: len(v), :, :length]
+    def write(self, layer: int, rows: slice, positions: Tensor, k: Tensor, v: Tensor) -> None:
+        """k, v [B, T, Hkv, D] to positions [B, T] of B rows."""
+        each = torch.arange(len(k), device=k.device)[:, None]
+        self.k[layer][rows][each, :, positions] = k.to(self.k[layer].dtype)
+        self.v[layer][rows][each, :, positions] = v.to(self.v[layer].dtype)
+
+    def read(self, layer: int, rows: slice, length: int) -> tuple[Tensor, Tensor]:
+        """The first `length` tokens of B rows: keys and values, [B, Hkv, length, D] each."""
+        return self.k[layer][rows, :, :length], self.v[layer][rows, :, :length]
 
     @property
     def nbytes(self) -> int:
-        """2 * L * rows * Hkv * D * capacity * bytes per number, where all layers are alike."""
+        """2 * L * rows * Hkv * D * capacity * bytes per number, if all layers have the same shape."""
         return sum(t.nbytes for t in (*self.k, *self.v))

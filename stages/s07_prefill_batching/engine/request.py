@@ -1,4 +1,4 @@
-"""A request: what was asked, where it stands, and when it reached each milestone."""
+"""A request: what was asked for, how far it has come, and when it reached each milestone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .penalties import TokenCounts
 from .sampler import SamplingParams, noise_key
 from .text import TextStream
 
 
 class Status(StrEnum):
-    """waiting -> running -> finished, cancelled or failed; a waiting request can be cancelled too."""
+    """waiting -> running -> finished, cancelled or failed; a waiting request can also be cancelled or fail."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -24,19 +25,19 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a step gave one request. `text` may be empty: half a character, or what may begin a stop string."""
+    """What one step produced for one request. `text` may be empty: half a character, or a possible stop string."""
 
     request_id: str
     tokens: list[int]
     text: str
-    finish_reason: str | None = None  # on the last one: "stop", "length", "abort" or "error"
-    metrics: dict[str, float] | None = None  # on the last one
+    finish_reason: str | None = None  # on the last output: "stop", "length", "abort" or "error"
+    metrics: dict[str, float] | None = None  # on the last output
     error: str | None = None  # why the request failed
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Made by the thread that asks; from then on only the thread that steps the engine changes it."""
+    """Created by the thread that calls `Engine.add`; after that only the engine's thread changes it."""
 
     id: str
     tokens: list[int]  # prompt, then output
@@ -45,11 +46,14 @@ class Request:
     max_tokens: int
     eos_ids: Sequence[int]
     stream: TextStream
-    on_output: Callable[[Output], None]  # called by the stepping thread; must not block
-    noise_key: int = 0
+    on_output: Callable[[Output], None]  # called by the engine's thread; must not block
+    noise_key: int = field(init=False)
+    counts: TokenCounts = field(init=False)  # what penalties and bias need to know about the text
     status: Status = Status.WAITING
     finish_reason: str | None = None
     error: str | None = None
+    num_computed_tokens: int = 0  # tokens in the cache, or on their way into it by the current step
+    cache_row: int = -1  # while the request runs
     # Seconds of time.perf_counter; 0: not reached.
     arrived: float = field(default_factory=time.perf_counter)
     started: float = 0.0
@@ -58,6 +62,7 @@ class Request:
 
     def __post_init__(self) -> None:
         self.noise_key = noise_key(self.params)
+        self.counts = TokenCounts(self.params, self.tokens)
 
     @property
     def num_tokens(self) -> int:
@@ -76,8 +81,9 @@ class Request:
         self.status = Status.RUNNING
 
     def write(self, at: int, token: int) -> str:
-        """The token takes its place at position `at` -> the text that has become certain. May finish the request."""
+        """Puts the token at position `at` and returns the text that is now certain. May finish the request."""
         self.tokens[at : at + 1] = [token]
+        self.counts.add(token)
         self.first_token = self.first_token or time.perf_counter()
         if token in self.eos_ids:
             self.finish(Status.FINISHED, "stop")
@@ -93,14 +99,15 @@ class Request:
     def finish(self, status: Status, reason: str, error: str | None = None) -> None:
         self.finished = time.perf_counter()
         self.finish_reason, self.error = reason, error
-        self.status = status  # last: who sees it from another thread sees the rest too
+        # Set last: a thread that sees the new status also sees the fields above.
+        self.status = status
 
     def output(self, tokens: list[int], text: str) -> Output:
         metrics = self.metrics() if self.done else None
         return Output(self.id, tokens, text, self.finish_reason, metrics, self.error)
 
     def metrics(self) -> dict[str, float]:
-        """What a client is told: seconds, and output tokens per second after the first token."""
+        """What the client is told: seconds, and output tokens per second after the first token."""
         decode, more = self.finished - self.first_token, self.num_output_tokens - 1
         return {
             "queue": (self.started or self.finished) - self.arrived,
@@ -110,8 +117,9 @@ class Request:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """For the queue page: where the request stands, its times in seconds since it arrived."""
-        status = self.status  # first: what belongs to it is there
+        """The request as the queue page shows it; times in seconds since it arrived."""
+        # Read first: the fields that belong to this status are set by now.
+        status = self.status
         times = {name: getattr(self, name) for name in ("started", "first_token", "finished")}
         return {
             "id": self.id,

@@ -14,7 +14,7 @@ class Step:
 
     shape: tuple[int, int]  # rows, tokens each
     padding: int
-    working: tuple[bool, ...]  # for each row, whether somebody waits for its token
+    working: tuple[bool, ...]  # for each row, whether its request still needs tokens
 
 
 @dataclass(slots=True)
@@ -26,17 +26,16 @@ class Recorder:
     prompts: list[int] = field(default_factory=list)  # tokens of each row of the last batch that began
 
     def __post_init__(self) -> None:
-        planned = self.made.attend.plan
+        planned = self.made.runner.attend.plan
 
         def plan(inputs: Inputs) -> None:
             self.note(inputs)
             planned(inputs)
 
-        self.made.attend.plan = plan  # type: ignore[method-assign]
+        self.made.runner.attend.plan = plan  # type: ignore[method-assign]
 
     def note(self, inputs: Inputs) -> None:
-        assert self.made.running is not None
-        requests = self.made.running.requests
+        requests = self.made.scheduler.running
         if not any(r.num_output_tokens for r in requests):
             self.prompts = [r.num_prompt_tokens for r in requests]
         rows, width = inputs.tokens.shape

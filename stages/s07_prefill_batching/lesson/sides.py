@@ -33,11 +33,11 @@ class Served:
     tokens: list[list[int]]
     seconds: float
     computed: int = 0  # tokens through the model
-    padding: int = 0  # those of them that nobody asked for
+    padding: int = 0
 
     @property
     def rate(self) -> float:
-        """Tokens that somebody asked for, per second."""
+        """Requested tokens per second."""
         return sum(map(len, self.tokens)) / self.seconds
 
 
@@ -68,11 +68,11 @@ class Sides:
         """By the engine with so many rows, or by the previous stage's."""
         package, made = (self.previous, self.before) if rows is None else (engine, self.batched[rows])
         each = [package.SamplingParams(job.limit, ignore_eos=True) for job in jobs]
-        computed, padding = getattr(made, "num_computed", 0), getattr(made, "num_padding", 0)
+        computed, padding = (made.runner.num_computed, made.runner.num_padding) if rows else (0, 0)
         start = time.perf_counter()
         found = made.generate([job.prompt for job in jobs], each)
         seconds = time.perf_counter() - start
-        counts = (made.num_computed - computed, made.num_padding - padding) if rows else (0, 0)
+        counts = (made.runner.num_computed - computed, made.runner.num_padding - padding) if rows else (0, 0)
         return Served([one.tokens for one in found], seconds, *counts)
 
     def require_equal(self, jobs: Sequence[Job], rows: int, expected: Sequence[Sequence[int]]) -> None:

@@ -1,11 +1,11 @@
-"""What one forward pass works on: shares of several requests, and the tensors made of them.
+"""What one forward pass works on: the scheduled tokens of several requests, and the tensors made of them.
 
-The tokens of all shares lie in one flat list, requests that decode first. For one request:
+The tokens lie in one flat list, those of decoding requests first. For one request:
 
-    0          start               start + count          num_tokens
-    |-- in the cache --|-- this step's share --|-- later steps --|
-    |------------- context_len --------------->|
-                       |<---- query_len ------>|
+    0            start               start + num_scheduled_tokens    num_tokens
+    |-- in the cache --|---- num_scheduled_tokens ----|-- later steps --|
+    |----------------- context_len -------------------|
+                       |--------- query_len ----------|
 """
 
 from __future__ import annotations
@@ -17,78 +17,78 @@ import torch
 from torch import Tensor
 
 from .request import Request
-from .sampler import Sampling
+from .sampler import Draw, Sampling
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Scheduled:
-    """One request's share of a step: a snapshot, true even after the request has moved on. `count` is never zero."""
+    """The tokens of one request that a step runs: a snapshot, still true when the request has moved on."""
 
     request: Request
-    start: int  # position of the first token
-    count: int
-    num_tokens: int  # the request's tokens when it was scheduled
+    start: int  # position of the first one
+    num_scheduled_tokens: int  # never 0
+    num_tokens: int  # of the request, when it was scheduled
+
+    @property
+    def end(self) -> int:
+        return self.start + self.num_scheduled_tokens
 
     @property
     def tokens(self) -> list[int]:
-        return self.request.tokens[self.start : self.start + self.count]
+        return self.request.tokens[self.start : self.end]
 
     @property
-    def samples(self) -> bool:
-        """Whether the share reaches the end of the text, where the next token is drawn."""
-        return self.start + self.count == self.num_tokens
+    def draws(self) -> bool:
+        """Whether the tokens reach the end of the text, so that the next one is drawn."""
+        return self.end == self.num_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that a forward pass needs: N tokens of B requests, R of which draw a token."""
+    """One step of N tokens of B requests, R of which draw a token."""
 
     tokens: Tensor  # [N]
     positions: Tensor  # [N], of each token in its own text
     slot_mapping: Tensor  # [N], where the cache keeps each token
-    cu_seqlens_q: Tensor  # [B + 1], request i has the tokens from cu_seqlens_q[i] to cu_seqlens_q[i + 1]
-    context_lens: Tensor  # [B], tokens of each request once this step is done
-    rows: Tensor  # [B], each request's row of the cache
+    cache_rows: Tensor  # [B]
     logits_indices: Tensor  # [R]
     # On the host, where shapes and loops are decided.
-    starts: list[int]  # [B]
     query_lens: list[int]  # [B]
-    row_ids: list[int]  # [B]
+    context_lens: list[int]  # [B]
 
 
 @dataclass(slots=True)
 class Batch:
     scheduled: Sequence[Scheduled]
-    sampling: Sampling = field(default_factory=lambda: Sampling([]))  # filled by the runner
+    # Filled in by the runner.
+    sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def draws(self) -> list[Draw]:
+        return [Draw(s.request, s.num_tokens) for s in self.scheduled if s.draws]
 
     def inputs(self, slot: Callable[[Request, int], int], device: torch.device) -> Inputs:
-        """`slot(request, position)` says where the cache keeps a token."""
+        """`slot(request, position)` says where the cache keeps a token. All integers travel in one copy."""
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
-        ends, last = [0], []
+        logits_indices: list[int] = []
         for s in self.scheduled:
-            share = range(s.start, s.start + s.count)
             tokens += s.tokens
-            positions += share
-            slots += [slot(s.request, p) for p in share]
-            ends.append(len(tokens))
-            if s.samples:
-                last.append(len(tokens) - 1)
-        rows = [s.request.row for s in self.scheduled]
-
-        def tensor(values: list[int]) -> Tensor:
-            return torch.tensor(values, dtype=torch.int64, device=device)
-
+            positions += range(s.start, s.end)
+            slots += [slot(s.request, position) for position in range(s.start, s.end)]
+            if s.draws:
+                logits_indices.append(len(tokens) - 1)
+        cache_rows = [s.request.cache_row for s in self.scheduled]
+        parts = tokens, positions, slots, cache_rows, logits_indices
+        packed = torch.tensor([i for part in parts for i in part]).to(device)
+        on_device = packed.split([len(part) for part in parts])
         return Inputs(
-            tokens=tensor(tokens),
-            positions=tensor(positions),
-            slot_mapping=tensor(slots),
-            cu_seqlens_q=tensor(ends),
-            context_lens=tensor([s.start + s.count for s in self.scheduled]),
-            rows=tensor(rows),
-            logits_indices=tensor(last),
-            starts=[s.start for s in self.scheduled],
-            query_lens=[s.count for s in self.scheduled],
-            row_ids=rows,
+            tokens=on_device[0],
+            positions=on_device[1],
+            slot_mapping=on_device[2],
+            cache_rows=on_device[3],
+            logits_indices=on_device[4],
+            query_lens=[s.num_scheduled_tokens for s in self.scheduled],
+            context_lens=[s.end for s in self.scheduled],
         )

@@ -1,4 +1,4 @@
-"""What attention keeps: the keys and values of all running requests, and who has which part of the room."""
+"""What attention keeps: the keys and values of all running requests, and which request owns which row."""
 
 from __future__ import annotations
 
@@ -14,56 +14,60 @@ from .request import Request
 
 
 class KVCache:
-    """Room for `rows` texts of `capacity` tokens each. Slot s is token s % capacity of row s // capacity."""
+    """Room for `rows` texts of `capacity` tokens each. Slot s is token s % capacity of row s // capacity.
+
+    Memory is allocated once: growing by concatenation would copy everything at every step.
+    """
 
     def __init__(
         self, layers: Sequence[LayerInfo], rows: int, capacity: int, device: torch.device, dtype: torch.dtype
     ):
         self.capacity = capacity
         shapes = [(rows, layer.num_kv_heads, capacity, layer.head_dim) for layer in layers]
-        # Zeros, for an idle row is read along with the others, and a NaN would survive a weight of zero.
-        self.k = [
-            torch.zeros(shape, device=device, dtype=dtype) for shape in shapes
-        ]  # [rows, Hkv, capacity, D]
+        # Zeros: an idle place is read before it is written, and a NaN would survive a weight of zero.
+        self.k = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
         self.v = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
 
-    def places(self, slot_mapping: Tensor) -> tuple[Tensor, Tensor]:
-        """slots [N] -> the row of each, and the token in it."""
-        return slot_mapping // self.capacity, slot_mapping % self.capacity
+    def slot(self, request: Request, position: int) -> int:
+        """Where the K/V of a request's token is. Raises RuntimeError for a request without a row."""
+        if request.cache_row < 0:
+            raise RuntimeError(f"request {request.id} has no row in the cache")
+        return request.cache_row * self.capacity + position
 
-    def write(self, layer: int, places: tuple[Tensor, Tensor], k: Tensor, v: Tensor) -> None:
-        """k, v [N, Hkv, D] to N places."""
-        rows, positions = places
-        kept = self.k[layer].dtype
-        self.k[layer][rows, :, positions] = k.to(kept)
-        self.v[layer][rows, :, positions] = v.to(kept)
+    def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """k, v [N, Hkv, D] to slots [N]."""
+        rows, positions = slots // self.capacity, slots % self.capacity
+        self.k[layer][rows, :, positions] = k.to(self.k[layer].dtype)
+        self.v[layer][rows, :, positions] = v.to(self.v[layer].dtype)
+
+    def read(self, layer: int, rows: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """A copy of the first `length` tokens of rows [B]: keys and values, [B, Hkv, length, D] each."""
+        return self.k[layer][rows, :, :length], self.v[layer][rows, :, :length]
 
     @property
     def nbytes(self) -> int:
-        """2 * L * rows * Hkv * D * capacity * bytes per number, where all layers are alike."""
+        """2 * L * rows * Hkv * D * capacity * bytes per number, if all layers have the same shape."""
         return sum(t.nbytes for t in (*self.k, *self.v))
 
 
 class RowAllocator:
-    """Gives a request a row of the cache for as long as it runs, always the lowest: busy rows stay together."""
+    """Lends a row of the cache to each running request, always the lowest that is free."""
 
     def __init__(self, rows: int, capacity: int):
         self.capacity = capacity
         self.free = list(range(rows))  # a heap
 
     def allocate(self, request: Request, num_tokens: int) -> bool:
-        """Room for `num_tokens` tokens in all -> False, and nothing changed, where there is none."""
-        if request.row < 0:
-            if not self.free or num_tokens > self.capacity:
+        """Reserves room for `num_tokens` in total. Returns False, changing nothing, if there is none."""
+        if num_tokens > self.capacity:
+            return False
+        if request.cache_row < 0:
+            if not self.free:
                 return False
-            request.row = heapq.heappop(self.free)
-        return num_tokens <= self.capacity
+            request.cache_row = heapq.heappop(self.free)
+        return True
 
     def release(self, request: Request) -> None:
-        if request.row >= 0:
-            heapq.heappush(self.free, request.row)
-            request.row = -1
-
-    def slot(self, request: Request, position: int) -> int:
-        """Where the K/V of a request's token is."""
-        return request.row * self.capacity + position
+        if request.cache_row >= 0:
+            heapq.heappush(self.free, request.cache_row)
+            request.cache_row = -1

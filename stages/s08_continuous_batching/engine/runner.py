@@ -1,47 +1,44 @@
-"""Running a batch on the device. Knows tensors and no queues."""
+"""Runs the model for what the scheduler chose. Knows tensors and no queues."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from common.models import computes_in
+from common.models import Model
 
 from .attention import RaggedAttention
 from .batch import Batch, Inputs
+from .config import EngineConfig
 from .kv_cache import KVCache
-from .request import Request
 from .sampler import Sampling
 
 
 class ModelRunner:
-    """A model, its cache, and the plans that are made once per step from the batch's inputs."""
+    """A model and its K/V cache."""
 
-    def __init__(self, model: Any, rows: int, capacity: int, slot: Callable[[Request, int], int]):
-        weight = model.embed.weight
-        self.model, self.device, self.dtype, self.slot = model, weight.device, weight.dtype, slot
-        # K and V are read at every step: a processor that must widen them does so once, as they are written.
-        kept = computes_in(self.dtype, self.device)
-        self.cache = KVCache(model.layers_info, rows, capacity, self.device, kept)
+    def __init__(self, model: Model, config: EngineConfig):
+        assert config.max_num_seqs and config.max_seq_len  # settled by `fit`
+        self.model = model
+        self.cache = KVCache(
+            model.layers_info, config.max_num_seqs, config.max_seq_len, model.device, model.kv_dtype
+        )
         self.attend = RaggedAttention(self.cache)
-        self.plans = [self.attend]
-        self.num_computed = 0  # tokens that went through the model
+        # Tokens that went through the model.
+        self.num_computed = 0
 
     def run(self, batch: Batch) -> Tensor:
-        """-> logits [R, vocab], a row for each request whose share ends its text."""
+        """Logits [R, vocab], one row for each request whose scheduled tokens reach the end of its text."""
         return self.forward(self.prepare(batch))
 
     def prepare(self, batch: Batch) -> Inputs:
-        batch.sampling = Sampling.build([s.request for s in batch.scheduled if s.samples], self.device)
-        return batch.inputs(self.slot, self.device)
+        """From requests to tensors."""
+        batch.sampling = Sampling.build(batch.draws, self.model.device)
+        return batch.inputs(self.cache.slot, self.model.device)
 
     @torch.inference_mode()
     def forward(self, inputs: Inputs) -> Tensor:
-        for plan in self.plans:
-            plan.plan(inputs)
+        self.attend.plan(inputs)
         hidden = self.model(inputs.tokens, inputs.positions, self.attend)
         self.num_computed += len(inputs.tokens)
         return self.model.logits(hidden[inputs.logits_indices])

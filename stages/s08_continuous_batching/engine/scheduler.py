@@ -1,10 +1,11 @@
-"""Who runs this step, and for how many tokens. Knows requests and no tensors."""
+"""Who runs, and who waits. Knows requests and no tensors; only the engine's thread calls it, except for `add`."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+
+from common.errors import UserError
 
 from .batch import Batch, Scheduled
 from .config import EngineConfig
@@ -15,106 +16,107 @@ from .sampler import SamplerOutput
 log = logging.getLogger("vitrine.engine")
 
 
-class Scheduler:
-    """Continuous batching (Yu et al., 2022, "Orca"): requests join and leave between two steps.
+class QueueFull(UserError):
+    """Too many requests are waiting already."""
 
-    A step has a budget of `max_num_batched_tokens`. Running requests come first, a token each; what is left goes to
-    prompts in the order of their arrival, in chunks if need be (Agrawal et al., 2023, "Sarathi").
+
+class Scheduler:
+    """Continuous batching (Yu et al., 2022, "Orca"): requests join and leave between any two steps.
+
+    A step has a budget of `max_num_batched_tokens`. Requests that decode come first, one token each; the rest goes to
+    prompts in the order of arrival, in chunks if need be (Agrawal et al., 2023, "Sarathi").
     """
 
-    def __init__(self, config: EngineConfig, rows: RowAllocator):
-        self.config, self.rows = config, rows
+    def __init__(self, config: EngineConfig):
+        assert config.max_num_seqs and config.max_seq_len  # settled by `fit`
+        self.config = config
+        self.max_num_seqs = config.max_num_seqs
+        self.rows = RowAllocator(config.max_num_seqs, config.max_seq_len)
         self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []  # in the order of arrival
+        # In the order of arrival.
+        self.running: list[Request] = []
 
     @property
     def is_finished(self) -> bool:
         return not self.waiting and not self.running
 
     def add(self, request: Request) -> None:
+        """Puts a request at the end of the queue. Raises QueueFull."""
+        if len(self.waiting) >= self.config.max_waiting:
+            raise QueueFull(f"{len(self.waiting)} requests are waiting already; try again later")
         self.waiting.append(request)
 
     def schedule(self) -> Batch:
-        """The next step's shares. Their tokens count as computed from here on: true once the step has run."""
+        """The tokens of the next step. Counts them as computed: true once the step has run.
+
+        Raises:
+            RuntimeError: nothing can be scheduled although requests are waiting.
+        """
         budget = self.config.max_num_batched_tokens
-        chosen: list[tuple[Request, int]] = []
-        for request in sorted(
-            self.running, key=lambda r: not r.decoding
-        ):  # stable: decode first, then by arrival
-            count = self.share(request, budget)
-            if count > 0:
-                chosen.append((request, count))
+        scheduled: list[Scheduled] = []
+        # Stable: decodes first, then in the order of arrival.
+        for request in sorted(self.running, key=lambda r: not r.decoding):
+            if count := self.num_tokens_to_run(request, budget):
+                scheduled.append(Scheduled(request, request.num_computed_tokens, count, request.num_tokens))
                 budget -= count
-        admit = self.config.batching_mode == "continuous" or not self.running
-        while admit and self.waiting and len(self.running) < self.config.max_num_seqs:
+        admits = self.config.batching_mode == "continuous" or not self.running
+        while admits and self.waiting and len(self.running) < self.max_num_seqs:
             request = self.waiting[0]
-            count = self.share(request, budget)
-            if count <= 0 or not self.rows.allocate(request, request.max_len):
+            count = self.num_tokens_to_run(request, budget)
+            if not count or not self.rows.allocate(request, request.max_len):
                 break
             self.running.append(self.waiting.popleft())
             request.start()
-            chosen.append((request, count))
+            scheduled.append(Scheduled(request, request.num_computed_tokens, count, request.num_tokens))
             budget -= count
-        batch = Batch([Scheduled(r, r.num_computed_tokens, count, r.num_tokens) for r, count in chosen])
-        for s in batch.scheduled:
-            s.request.num_computed_tokens += s.count
-        return batch
+        if not scheduled:
+            raise RuntimeError(f"nothing can be scheduled, but {len(self.waiting)} requests are waiting")
+        for s in scheduled:
+            s.request.num_computed_tokens = s.end
+        return Batch(scheduled)
 
-    def share(self, request: Request, budget: int) -> int:
-        """How many tokens of a request run now: what is left of its text, in chunks only if they are allowed.
+    def num_tokens_to_run(self, request: Request, budget: int) -> int:
+        """How many tokens of a request the step takes: all that are left, or a chunk that fits into the budget.
 
-        A static batch begins whole, whatever the budget: who does not fit into its first step could not join it later.
+        A static batch starts whole, whatever the budget: a request left out of its first step could not join later.
         """
-        wanted = request.num_tokens - request.num_computed_tokens
+        left = request.num_tokens - request.num_computed_tokens
         if self.config.batching_mode == "static":
-            return wanted
-        whole = not self.config.chunked_prefill and wanted > 1 and budget > 0
-        return wanted if whole else min(wanted, budget)
+            return left
+        if not self.config.chunked_prefill and budget > 0:
+            return left
+        return max(0, min(left, budget))
 
     def postprocess(self, batch: Batch, out: SamplerOutput) -> list[Output]:
-        """Draws become tokens of their requests. The only place where tokens reach the CPU."""
-        outputs, drawn = [], iter(out.tokens.tolist())
-        for s in batch.scheduled:
-            new = self.accept(s, drawn)
-            if new and not s.request.done:
-                outputs.append(self.write(s.request, s.num_tokens, new))
-        return outputs
+        """Hands drawn tokens to their requests. The only place where tokens reach the CPU."""
+        drawn = zip([s for s in batch.scheduled if s.draws], out.tokens.tolist(), strict=True)
+        return [self.write(s.request, s.num_tokens, token) for s, token in drawn if not s.request.done]
 
-    def accept(self, s: Scheduled, drawn: Iterator[int]) -> list[int]:
-        """The drawn tokens that the request keeps: none while its prompt is not through."""
-        return [next(drawn)] if s.samples else []
-
-    def write(self, request: Request, at: int, new: list[int]) -> Output:
-        """New tokens take their places from position `at` on; the one that ends the request is the last."""
-        text = ""
-        for i, token in enumerate(new):
-            try:
-                text += request.write(at + i, token)
-            except Exception as e:
-                return self.fail(request, e)
-            if request.done:
-                new = new[: i + 1]
-                self.remove(request)
-                break
-        return request.output(new, text)
-
-    def undo(self, s: Scheduled) -> None:
-        """The step did not happen."""
-        s.request.num_computed_tokens = s.start
-
-    def end(self, request: Request, status: Status, reason: str, error: str | None = None) -> Output:
-        """Ends a request that has not ended by itself. Text that is held back stays there: to ask for it may fail again."""
-        request.finish(status, reason, error)
-        self.remove(request)
-        return request.output([], "")
+    def write(self, request: Request, at: int, token: int) -> Output:
+        """Puts a drawn token at position `at` of the request, which may finish or fail."""
+        try:
+            if token < 0:
+                raise ValueError("the model's logits are not numbers (NaN)")
+            text = request.write(at, token)
+        except Exception as e:
+            return self.fail(request, e)
+        if request.done:
+            self.remove(request)
+        return request.output([token], text)
 
     def fail(self, request: Request, e: Exception) -> Output:
         log.error("request %s failed", request.id, exc_info=e)
         return self.end(request, Status.FAILED, "error", f"{type(e).__name__}: {e}")
 
+    def end(self, request: Request, status: Status, reason: str, error: str | None = None) -> Output:
+        """Ends a request from outside. Held-back text is dropped: flushing it might raise again."""
+        request.finish(status, reason, error)
+        self.remove(request)
+        return request.output([], "")
+
     def remove(self, request: Request) -> None:
-        if request in self.running:
-            self.running.remove(request)
-        elif request in self.waiting:
+        if request in self.waiting:
             self.waiting.remove(request)
+        elif request in self.running:
+            self.running.remove(request)
         self.rows.release(request)

@@ -81,6 +81,9 @@ class Timed:
         finally:
             self.samples.append(time.perf_counter() - start)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.function, name)
+
 
 def dissect(made: engine.Engine, prompts: Sequence[list[int]], count: int) -> Parts:
     """Where the decode steps of a crowd spend their time. Wraps the engine's parts, so no clock of a race runs."""
@@ -89,10 +92,9 @@ def dissect(made: engine.Engine, prompts: Sequence[list[int]], count: int) -> Pa
               "postprocess": (scheduler, "postprocess")}  # fmt: skip
     samples: dict[str, list[float]] = {name: [] for name in places}
     attend: list[float] = []
-    plan, decode = runner.attend.plan, runner.attend.decode
     for name, (owner, method) in places.items():
         setattr(owner, method, Timed(getattr(owner, method), samples[name]))
-    runner.attend.decode = Timed(decode, attend)  # type: ignore[method-assign, assignment]
+    runner.attend = Timed(inner := runner.attend, attend)  # type: ignore[assignment]
     params = engine.SamplingParams(count, ignore_eos=True)
     for prompt in prompts:
         made.add(prompt, params)
@@ -103,10 +105,11 @@ def dissect(made: engine.Engine, prompts: Sequence[list[int]], count: int) -> Pa
         steps.append(time.perf_counter() - start)
     for owner, method in places.values():
         delattr(owner, method)
-    runner.attend.decode, runner.attend.plan = decode, plan  # type: ignore[method-assign]
-    decodes = len(steps) - 1  # the first one reads the prompts
-    layers = len(attend) // decodes
-    attention = [sum(attend[i * layers : (i + 1) * layers]) for i in range(decodes)]
+    runner.attend = inner
+    # The first step reads the prompts.
+    decodes = len(steps) - 1
+    layers = len(attend) // len(steps)
+    attention = [sum(attend[i * layers : (i + 1) * layers]) for i in range(1, len(steps))]
     found = {name: values[1 : decodes + 1] for name, values in samples.items()}
     rest = [s - sum(found[name][i] for name in found) for i, s in enumerate(steps[1:])]
     found["model"] = [whole - part for whole, part in zip(found.pop("forward"), attention, strict=True)]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine import Batch, Engine, Scheduled
+from ..engine import Engine
+from ..engine.batch import Batch, Scheduled
 
 DECODE, PREFILL, CHUNK, WAIT = "decode", "prefill", "chunk", "wait"
 
@@ -30,7 +31,7 @@ def kind_of(share: Scheduled) -> str:
     """decode: one token behind a computed text; prefill: a whole prompt; chunk: a part of one, the last part too."""
     if share.start >= share.request.num_prompt_tokens:
         return DECODE
-    return PREFILL if share.start == 0 and share.samples else CHUNK
+    return PREFILL if share.start == 0 and share.draws else CHUNK
 
 
 class Recorder:
@@ -43,7 +44,7 @@ class Recorder:
 
         def recorded() -> Batch:
             batch: Batch = schedule()
-            shares = {s.request.id: (kind_of(s), s.count) for s in batch.scheduled}
+            shares = {s.request.id: (kind_of(s), s.num_scheduled_tokens) for s in batch.scheduled}
             left = [*scheduler.running, *scheduler.waiting]
             shares |= {r.id: (WAIT, 0) for r in left if r.id not in shares}
             if batch.scheduled:

@@ -83,7 +83,7 @@ def scores_of(model: Any, tokens: Sequence[int]) -> Any:
     import torch
 
     with torch.inference_mode():
-        ids = torch.tensor(tokens, device=model.embed.weight.device)
+        ids = torch.tensor(tokens, device=model.device)
         hidden = model(ids, torch.arange(len(ids), device=ids.device), load_stage(1).engine.CausalAttention())
         return model.logits(hidden[-1:])[0]
 

@@ -2,6 +2,7 @@
 
 parser       Markdown -> directives, blocks, prose
 directives   what each directive produces (code through `source`, runs through `commands`, numbers through `values`)
+statistic    one statistic per comparison
 prose        numbers in sentences; skeleton: the parts of an article
 filling      fills and checks all documents
 render       an article in the terminal

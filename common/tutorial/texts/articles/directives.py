@@ -7,10 +7,16 @@ syntax, with options after ` | `:
     diff NN NN FILE [SYMBOL] | context 2                         diff 02 03 engine/generate.py
     run COMMAND | lines 1-20 | exit 2 | mask REGEX | timeout 60  run make stage-02
     result NAME MACHINE table KEY ... | heads A, B | format .1f  result s03 cpu table speedup_{tokens}
+                              | rows static=static batches, ...  what readers call the rows, in their order
     stages | ladder | flags                                      README's generated tables
     commands | needs WHY                                         a hand-written sh block, run by a test
     illustrative                                                 hand-written, at most two in an article
     r NAME MACHINE EXPRESSION [FORMAT]                           r s03 cpu speedup_512 .1f
+    minus NAME MACHINE KEY KEY [FORMAT]                          the first less the second
+    ratio NAME MACHINE KEY KEY [FORMAT]                          the first over the second
+    percent NAME MACHINE KEY KEY [FORMAT]                        by how many percent the first is over the second
+    same NAME MACHINE KEY KEY                                    hand-written words about two numbers that their samples
+                                                                 do not tell apart; the other three refuse such a pair
     calc EXPRESSION [FORMAT]                                     calc 2*6*6*64*4/1e3 .1f
     given SOURCE                                                 given H200 data sheet
 """
@@ -25,6 +31,7 @@ from pathlib import Path
 from common.bench.results import load_result
 from common.errors import UserError
 from common.tutorial.chain.claims import Lookup
+from common.tutorial.chain.spread import Samples, no_difference
 
 from . import commands, differences, source, values
 from .options import Call, pick, split
@@ -35,7 +42,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "code": ("fold", "nodoc", "lines"),
     "diff": ("context",),
     "run": ("lines", "exit", "mask", "timeout"),
-    "result": ("heads", "format"),
+    "result": ("heads", "format", "rows"),
     "stages": (),
     "ladder": (),
     "flags": (),
@@ -54,6 +61,7 @@ class Context:
     root: Path
     folder: Path
     lookup: Lookup  # (name, machine, key) -> recorded value
+    samples: Samples  # (name, machine, key) -> recorded samples
     outputs: dict[commands.Run, commands.Output] = field(default_factory=dict)
     tables: dict[str, Maker] = field(default_factory=dict)  # "stages", "flags": README's own tables
 
@@ -77,7 +85,7 @@ def block(directive: Directive, context: Context) -> list[str] | None:
 
 
 def inline(directive: Directive, context: Context) -> str | None:
-    """The text an inline directive owns; None for `given`, whose value a person writes."""
+    """The text an inline directive owns; None for `given` and `same`, whose text a person writes."""
     words = directive.text.split()
     if directive.name == "given":
         if not words:
@@ -87,10 +95,41 @@ def inline(directive: Directive, context: Context) -> str | None:
         if len(words) not in (1, 2):
             raise UserError("write calc EXPRESSION [FORMAT], the expression without blanks")
         return values.show(values.calculated(words[0], context.lookup), *words[1:])
+    if directive.name in COMPARISONS:
+        return _comparison(directive.name, words, context)
     if len(words) not in (3, 4):
         raise UserError("write r NAME MACHINE EXPRESSION [FORMAT], the expression without blanks")
     name, machine, expression, *spec = words
     return values.show(values.of_result(name, machine, expression, context.lookup), *spec)
+
+
+COMPARISONS: dict[str, Callable[[float, float], float]] = {
+    "minus": lambda a, b: a - b,
+    "ratio": lambda a, b: a / b,
+    "percent": lambda a, b: 100 * (a - b) / b,
+    "same": lambda a, b: 0.0,
+}
+
+
+def _comparison(name: str, words: list[str], context: Context) -> str | None:
+    """A number computed from two keys of one result, which are also what the page shows."""
+    if len(words) not in (4, 5) or (name == "same" and len(words) == 5):
+        form = "" if name == "same" else " [FORMAT]"
+        raise UserError(f"write {name} NAME MACHINE KEY KEY{form}")
+    result, machine, first, second, *spec = words
+    expressions = [f"r({result!r}, {machine!r}, {key!r})" for key in (first, second)]
+    equal = no_difference(expressions[0], expressions[1], context.lookup, context.samples)
+    if equal and name != "same":
+        raise UserError(
+            f"{first} and {second} of {result} do not differ by more than their samples do: say so in words, "
+            f"inside <!-- same {result} {machine} {first} {second} -->"
+        )
+    if name == "same":
+        if not equal:
+            raise UserError(f"{first} and {second} of {result} differ by more than their samples do")
+        return None
+    a, b = (context.lookup(result, machine, key) for key in (first, second))
+    return values.show(COMPARISONS[name](a, b), *spec)
 
 
 def wanted_run(directive: Directive) -> commands.Run:
@@ -167,7 +206,11 @@ def _result(call: Call, context: Context) -> list[str]:
     folder = context.root / "benchmarks" / "results" / words[1]
     result = load_result(words[0], words[1], folder)
     heads = [head.strip() for head in (call.one("heads") or "").split(",") if head.strip()]
-    lines = result_table(result, words[3:], heads, (call.one("format") or "").split())
+    names = [part.split("=", 1) for part in (call.one("rows") or "").split(",") if part.strip()]
+    if wrong := ["=".join(pair) for pair in names if len(pair) != 2]:
+        raise UserError(f"rows {wrong[0].strip()!r} must look like key=what readers call it")
+    rows = {key.strip(): name.strip() for key, name in names}
+    lines = result_table(result, words[3:], heads, (call.one("format") or "").split(), rows)
     machine = result.get("machine", {})
     hardware = machine.get("gpu") or machine.get("cpu") or words[1]
     return [context.locate(folder / f"{words[0]}.json", str(hardware)), "", *lines]

@@ -11,8 +11,9 @@ from urllib.parse import unquote
 
 from common.errors import UserError
 from common.tutorial.chain.claims import recorded
+from common.tutorial.chain.spread import recorded_samples
 
-from . import commands, directives, prose, skeleton
+from . import commands, directives, prose, skeleton, statistic
 from .parser import BY_HAND, Block, Directive, Document, Problem, read
 
 Makers = dict[str, directives.Maker]
@@ -71,7 +72,9 @@ def edits_of(
     document: Document, root: Path, outputs: dict[commands.Run, commands.Output], tables: Makers | None = None
 ) -> tuple[list[Edit], list[Problem]]:
     """One edit a directive that produces text, and the directives that cannot."""
-    context = directives.Context(root, document.path.parent, recorded(root), outputs, tables or {})
+    context = directives.Context(
+        root, document.path.parent, recorded(root), recorded_samples(root), outputs, tables or {}
+    )
     edits: list[Edit] = []
     problems: list[Problem] = []
     starts = _line_starts(document.text)
@@ -155,6 +158,7 @@ def _first_difference(edit: Edit) -> str:
 def _form(document: Document, root: Path) -> Iterator[Problem]:
     yield from _fences(document)
     yield from prose.unbound(document)
+    yield from statistic.mismatched(document, root)
     yield from _links(document, root)
     number = re.match(r"(\d\d)-", document.path.name)
     if document.path.parent.name == "articles" and number and number.group(1) != "00":

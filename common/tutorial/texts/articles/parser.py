@@ -23,14 +23,14 @@ from pathlib import Path
 
 BLOCKS = ("code", "diff", "run", "result", "stages", "ladder", "flags", "illustrative", "commands")
 BY_HAND = ("illustrative", "commands")  # blocks whose body a person writes
-INLINE = ("r", "calc", "given")
+INLINE = ("r", "minus", "ratio", "percent", "same", "calc", "given")
 MARKS = ("part", "note")  # stand for themselves, own no text
 
 _COMMENT = re.compile(r"<!--\s*(/?\w+)(?:\s+(.*?))?\s*-->", re.DOTALL)
 _ALONE = re.compile(r"^\s*<!--\s*([\w-]+)(?:\s+(.*?))?\s*-->\s*$")
 _FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})\s*(\S*)")
 _LOCATION = re.compile(r"^\s*\[`[^`]+`\]\(")
-_INLINE = re.compile(r"<!--\s*(r|calc|given)(?:\s+(.*?))?\s*-->(.*?)<!--\s*/\1\s*-->", re.DOTALL)
+_INLINE = re.compile(rf"<!--\s*({'|'.join(INLINE)})(?:\s+(.*?))?\s*-->(.*?)<!--\s*/\1\s*-->", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
