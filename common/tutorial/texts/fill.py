@@ -9,9 +9,8 @@ from common.errors import UserError
 from common.terminal.command_line import Parser
 from common.tutorial.chain import ROOT
 from common.tutorial.texts import readme
-
-from . import filling
-from .parser import Problem
+from common.tutorial.texts.articles import filling
+from common.tutorial.texts.articles.parser import Problem
 
 
 def main(argv: Sequence[str] | None = None) -> int:
