@@ -1,4 +1,4 @@
-"""The demo of stage 06: clients wait their turn while we watch the queue; one hangs up; the timestamps tell the story."""
+"""The demo of stage 06: clients wait their turn while we watch the queue; one hangs up; timestamps tell the story."""
 
 from __future__ import annotations
 
@@ -41,14 +41,22 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_max_tokens(parser, 160)
     add_seed(parser)
     parser.add_argument(
-        "--clients", type=number(int, 1, 50), default=4, metavar="N", help="that ask at once (%(default)s)"
+        "--clients",
+        type=number(int, 1, 50),
+        default=4,
+        metavar="N",
+        help="clients that ask at once (%(default)s)",
     )
     parser.add_argument(
         "--hang-up", type=number(int, 0), default=2, metavar="N",
-        help="which client hangs up half-way, 0 for none (%(default)s)",
+        help="which client hangs up half-way; 0 for none (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--port", type=number(int, 0, 65535), default=0, metavar="N", help="0 for a free one (%(default)s)"
+        "--port",
+        type=number(int, 0, 65535),
+        default=0,
+        metavar="N",
+        help="port; 0 picks a free one (%(default)s)",
     )
     parser.add_argument("--keep", action="store_true", help="leave the server running until Ctrl-C")
     return parser.parse_args(argv)
@@ -57,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if args.hang_up > args.clients:
-        raise UserError(f"--hang-up {args.hang_up}: there are {args.clients} clients, 0 is for none")
+        raise UserError(f"--hang-up {args.hang_up}: there are {args.clients} clients; 0 is for none")
     engine = Engine.from_pretrained(
         args.model, EngineConfig(args.device, args.dtype, max_waiting=args.clients)
     )
@@ -85,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def warm_up(engine: Engine) -> None:
-    """The first pass of a process is slow, and nobody's fault. By another engine: this one's queue stays clean."""
+    """The first pass of a process is slow for reasons of its own. Another engine makes it, so that this one's queue stays empty."""
     Engine(engine.model, engine.tokenizer, engine.model_config, engine.config).generate([PROMPTS[0]])
 
 
@@ -103,7 +111,7 @@ def make_clients(args: argparse.Namespace, url: str, model: str) -> list[Client]
 def show_start(server: LiveServer, clients: Sequence[Client]) -> None:
     heading(f"{len(clients)} clients, one engine that serves one at a time")
     write(f"$ {clients[0].typed}", end="\n", style="bold cyan")
-    note(f"{len(clients)} of these, one right after the other, each with its own prompt and seed.")
+    note(f"{len(clients)} of these, one right after another, each with its own prompt and seed.")
     for client in clients:
         if client.hang_up_after:
             note(f"{client.name} will hang up after {client.hang_up_after} chunks of its answer.")
@@ -126,7 +134,7 @@ def show_queue(engine: Engine, clients: Sequence[Client]) -> list[Entry]:
 
 
 def arrive(engine: Engine, client: Client) -> Request:
-    """Starts a client -> its request, once the engine has it. Raises UserError where the server refuses it."""
+    """Starts a client -> its request, once the engine has it. Raises UserError if the server refuses it."""
     before = set(engine.requests)
     client.start()
     while True:
@@ -134,12 +142,12 @@ def arrive(engine: Engine, client: Client) -> Request:
         if new:
             return new[0]
         if not client.thread.is_alive():
-            raise UserError(f"{client.name} got no place in the queue: {client.error or 'no answer'}")
+            raise UserError(f"{client.name} was refused: {client.error or 'no answer'}")
         time.sleep(0.001)
 
 
 def show_times(entries: Sequence[Entry]) -> bool:
-    """The story as the timestamps tell it -> whether those who stayed were served in the order they came."""
+    """The story that the timestamps tell -> whether the clients that stayed were served in order of arrival."""
     heading("What the timestamps say")
     show("", timeline(entries), "")
     rows = []
@@ -156,7 +164,7 @@ def show_times(entries: Sequence[Entry]) -> bool:
         entries
     )
     names = ", ".join(e.client.name for e in sorted(stayed, key=lambda e: e.request.finished))
-    (note if in_order else warn)(f"Those who stayed finished in this order: {names}.")
+    (note if in_order else warn)(f"The clients that stayed finished in this order: {names}.")
     for e in entries:
         if e.client.hung_up:
             gone = 1000 * (e.request.finished - e.client.hung_up)
@@ -167,13 +175,13 @@ def show_times(entries: Sequence[Entry]) -> bool:
 
 
 def show_request(url: str, entry: Entry) -> None:
-    """GET /v1/requests/{id}, as anybody may ask."""
+    """GET /v1/requests/{id}, which any client may ask."""
     heading("One request, seen from outside")
     name = entry.request.id.rpartition("-")[0]
     write(f"$ curl -s {url}/v1/requests/{name}", end="\n", style="bold cyan")
     answer = httpx.get(f"{url}/v1/requests/{name}", timeout=30).json()
     write(json.dumps(answer, indent=2), end="\n")
-    note("Times in seconds since the request arrived.")
+    note("Times are in seconds since the request arrived.")
 
 
 def wait_for_ctrl_c() -> None:

@@ -1,4 +1,4 @@
-"""Stage 06's benchmark: what waiting costs under random arrivals, what waking the thread costs, what the queue costs a token.
+"""Stage 06's benchmark: waits under random arrivals, the price of waking the thread, the price of the queue per token.
 
 The tokens of the previous stage's engine and of this one, with and without its thread, are compared before the clock runs.
 """
@@ -54,10 +54,10 @@ def measure(run: Run) -> None:
         checked = f"{count} tokens by the previous stage's engine, by hand and by the thread are the same, in every run"
         result = run.result(checked, ours.device, ours.dtype, prompt_tokens=len(prompt), new_tokens=NEW_TOKENS,
                             text_tokens=count, loads_percent=list(LOADS), requests=requests)  # fmt: skip
-        heading("The same tokens by three ways")
+        heading("The same tokens in three ways")
         measure_text(result, sides, prompt, count, run.repeats)
         measure_one_token(result, sides, prompt, 20 if run.quick else 200)
-        heading("Requests that come at random")
+        heading("Requests that arrive at random")
         measure_loads(result, sides.engines["thread"], prompt, args.seed, share)
     finally:
         sides.close()
@@ -66,7 +66,7 @@ def measure(run: Run) -> None:
 
 
 def measure_text(result: Result, sides: Sides, prompt: list[int], count: int, repeats: int) -> None:
-    """Time of a token by each way, and what a way adds to the previous stage's: differences within a round."""
+    """Time per token in each way, and what it adds to the previous stage's: differences within a round."""
     expected, _ = sides.run("before", prompt, count)
 
     def seconds_per_token(way: str) -> float:
@@ -75,7 +75,7 @@ def measure_text(result: Result, sides: Sides, prompt: list[int], count: int, re
         return seconds / count
 
     found = in_turns(WAYS, repeats, seconds_per_token)
-    note(f"{count} tokens are the same by all of them.")
+    note(f"{count} tokens are the same in all three.")
     for way, seconds in found.items():
         result.add_times(f"{way}_ms_per_token", seconds, "ms")
         if way != "before":
@@ -100,9 +100,9 @@ def measure_one_token(result: Result, sides: Sides, prompt: list[int], times: in
 
 
 def measure_loads(result: Result, made: engine.Engine, prompt: list[int], seed: int, share: int) -> None:
-    """Requests at random moments, more and more of them; then as many at even distances. share: 1 of so many is sent."""
+    """Requests at random moments, at growing rates; then evenly spaced ones. share: one in so many is sent."""
     params = engine.SamplingParams(NEW_TOKENS, ignore_eos=True)
-    plan = [(str(load), load, poisson_gaps(count // share, seed)) for load, count in LOADS.items()]
+    plan = [(str(load), load, scaled(poisson_gaps(count // share, seed))) for load, count in LOADS.items()]
     plan.append(("even", EVEN, [1.0] * (150 // share)))
     with progress("loads", sum(len(gaps) / load for _, load, gaps in plan)) as advance:
         for label, load, gaps in plan:
@@ -114,8 +114,13 @@ def measure_loads(result: Result, made: engine.Engine, prompt: list[int], seed: 
     note(f"A request of {NEW_TOKENS} tokens takes {result['service_ms_20']:.1f} ms once it runs.")
 
 
+def scaled(gaps: list[float]) -> list[float]:
+    """Random gaps with a mean of exactly 1: what a short run measures is then close to the load that was meant."""
+    return [gap * len(gaps) / sum(gaps) for gap in gaps]
+
+
 def record_load(result: Result, label: str, trial: Trial) -> None:
-    """Waits and services, and what theory says of this load and of these very arrivals."""
+    """Waits and service times, and what theory says about this load and about these very arrivals."""
     predicted = percentiles(lindley(trial.arrived, trial.services))["mean"]
     result.add(f"load_{label}", 100 * trial.load, "%", note="arrivals per second x mean service time")
     result.add_times(f"service_ms_{label}", trial.services, "ms", value=trial.service)
@@ -123,7 +128,7 @@ def record_load(result: Result, label: str, trial: Trial) -> None:
     result.add(f"wait_x_{label}", trial.wait / trial.service, "x", note="mean wait over mean service time")
     result.add(f"lindley_ms_{label}", 1e3 * predicted, "ms", note="from these arrivals and service times")
     ahead = sum(trial.ahead) / len(trial.ahead)
-    result.add(f"ahead_{label}", ahead, "requests", note="waiting, as arrivals saw it")
+    result.add(f"ahead_{label}", ahead, "requests", note="waiting ahead of a request when it arrived")
     result.add(f"little_{label}", trial.rate * trial.wait, "requests", note="rate x mean wait")
     if label != "even" and trial.load < 1:
         result.add(f"m_d_1_x_{label}", m_d_1(trial.load), "x", note="the mean of an endless run")

@@ -1,4 +1,4 @@
-"""Stage 06's promises: a queue that is fair, seen and bounded, one thread that steps, and requests that end exactly once."""
+"""Stage 06's promises: a queue that is fair, visible and bounded, one thread that steps, requests that end exactly once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Gate:
 
     def __call__(self, *inputs):
         self.passes += 1
-        assert self.permits.acquire(timeout=LIMIT), "nobody lets this pass go on"
+        assert self.permits.acquire(timeout=LIMIT), "no permit for this pass"
         return self.model(*inputs)
 
     def allow(self, count):
@@ -64,7 +64,7 @@ class Gate:
 
 
 class Reader:
-    """Takes the outputs of one request, from whatever thread steps."""
+    """Collects the outputs of one request, from whichever thread steps."""
 
     def __init__(self):
         self.outputs, self.ended = [], threading.Event()
@@ -129,7 +129,7 @@ def alone(parts):
 
 
 def params(max_tokens=8, **more):
-    """Fixtures' models end texts at random; a test that counts tokens does not want that."""
+    """The random models of the fixtures end texts at random, which a test that counts tokens does not want."""
     return engine.SamplingParams(max_tokens, **dict(ignore_eos=True) | more)
 
 
@@ -142,7 +142,7 @@ def add(made, prompt=(5, 6), count=8, request_id=None, **more):
 def until(true, what):
     deadline = time.monotonic() + LIMIT
     while not true():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for: {what}"
         time.sleep(0.001)
 
 
@@ -178,8 +178,8 @@ def test_the_last_output_tells_how_long_the_request_waited(made):
     assert metrics["queue"] > first.outputs[-1].metrics["queue"]
 
 
-def test_whoever_looks_from_another_thread_sees_a_state_with_all_its_times(made):
-    """Looks after every single write, so in every place where another thread may come in between."""
+def test_another_thread_sees_a_state_together_with_all_its_times(made):
+    """Looks after every single write, that is, at every point where another thread may come in."""
 
     class Watched(engine.Request):
         def __setattr__(self, name, value):
@@ -202,7 +202,7 @@ def test_whoever_looks_from_another_thread_sees_a_state_with_all_its_times(made)
 # First come, first served
 
 
-def test_requests_run_in_the_order_they_came_one_at_a_time_each_as_if_alone(made, alone):
+def test_requests_run_in_order_of_arrival_one_at_a_time_each_as_if_alone(made, alone):
     order, readers = [], []
     made.start()
     for prompt in PROMPTS * 2:
@@ -218,7 +218,7 @@ def test_requests_run_in_the_order_they_came_one_at_a_time_each_as_if_alone(made
     assert order == [f"r{n}" for n in range(1, 11) for _ in range(6)]
 
 
-def test_requests_that_come_while_others_run_keep_their_order(made):
+def test_requests_that_arrive_while_others_run_keep_their_order(made):
     first, second = add(made, count=3)[0], add(made, count=2)[0]
     made.step()
     third, _ = add(made, count=1)
@@ -290,8 +290,8 @@ def test_a_request_wakes_the_engine_at_once(made):
     assert woken < 20 * (by_hand + 0.010)  # the promise is recorded by the benchmark, without the 20
 
 
-def test_a_request_that_comes_while_the_engine_lies_down_is_not_slept_through(made):
-    """It comes in the worst moment: after the last look at the queue, before the flag is taken back."""
+def test_a_request_that_arrives_as_the_engine_falls_asleep_is_not_slept_through(made):
+    """It arrives at the worst moment: after the last look at the queue, before the flag is cleared."""
 
     class Work(threading.Event):
         late = None
@@ -304,8 +304,8 @@ def test_a_request_that_comes_while_the_engine_lies_down_is_not_slept_through(ma
     made.work = Work()
     made.start()
     add(made, count=2)[1].wait()
-    until(lambda: made.work.late, "the flag taken back")
-    assert made.work.late[1].ended.wait(10), "it waits for another one to come"
+    until(lambda: made.work.late, "the cleared flag")
+    assert made.work.late[1].ended.wait(10), "it waits until another one arrives"
 
 
 def test_starting_twice_makes_one_thread(made):
@@ -315,7 +315,7 @@ def test_starting_twice_makes_one_thread(made):
     assert made.thread is before
 
 
-def test_without_a_thread_whoever_reads_steps_and_two_readers_do_not_disturb_each_other(made, alone):
+def test_without_a_thread_readers_step_the_engine_and_do_not_disturb_each_other(made, alone):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda p: made.generate([p], params(20))[0].tokens, PROMPTS * 2, timeout=LIMIT))
     assert found == [alone(p, 20) for p in PROMPTS * 2]
@@ -324,7 +324,7 @@ def test_without_a_thread_whoever_reads_steps_and_two_readers_do_not_disturb_eac
 # Cancelling
 
 
-def test_who_is_cancelled_while_waiting_never_runs(gated):
+def test_a_request_cancelled_while_waiting_never_runs(gated):
     gated.start()
     running, waiting = add(gated, count=3), add(gated, count=5)
     until(lambda: gated.model.passes == 1, "the first pass")
@@ -332,13 +332,13 @@ def test_who_is_cancelled_while_waiting_never_runs(gated):
     gated.model.allow(1)
     assert waiting[1].wait().reasons == ["abort"]
     assert (waiting[0].status, waiting[0].started, waiting[0].snapshot()["started"]) == ("cancelled", 0, None)
-    assert not running[0].done  # it went within one step, not with the end of the request before it
+    assert not running[0].done  # it left within one step, not with the end of the request before it
     gated.model.allow(10)
     assert len(running[1].wait().tokens) == 3
     assert gated.model.passes == 3
 
 
-def test_who_is_cancelled_while_running_goes_within_one_step_and_the_next_one_starts(gated, alone):
+def test_a_request_cancelled_while_running_is_gone_within_one_step_and_the_next_one_starts(gated, alone):
     gated.start()
     running, waiting = add(gated, count=30), add(gated, [7], 4)
     gated.model.allow(2)
@@ -367,7 +367,7 @@ def test_a_stream_that_is_closed_or_dropped_cancels_its_request_read_or_not(made
     ]
 
 
-def test_cancelling_what_is_unknown_or_has_ended_changes_nothing(made):
+def test_cancelling_an_unknown_or_finished_request_changes_nothing(made):
     request, reader = add(made, count=2)
     step_all(made)
     for name in (request.id, "unknown"):
@@ -381,7 +381,7 @@ def test_cancelling_what_is_unknown_or_has_ended_changes_nothing(made):
 
 
 class Poison:
-    """In the place of a request's running counts, or of its text: fails when it is used."""
+    """Replaces a request's running counts, or its text stream, and fails when it is used."""
 
     bias = repetition = penalty = property(lambda self: 1 / 0)
 
@@ -414,7 +414,7 @@ def test_a_request_whose_text_fails_is_the_only_one_that_does_running_or_waiting
     made.start()
     assert good.wait().tokens == alone([7], 5)
     assert [request.status for request, _ in bad[:2]] == ["failed"] * 2
-    assert bad[2][0].status in ("cancelled", "failed")  # who came first, the abort or its turn
+    assert bad[2][0].status in ("cancelled", "failed")  # whichever came first, the abort or its turn
     assert made.thread.is_alive()
 
 
@@ -509,7 +509,7 @@ def test_a_failed_pass_leaves_the_model_to_the_next_request(made, alone, monkeyp
     assert good[1].tokens == alone([7], 5)
 
 
-def test_a_failure_reaches_whoever_reads_the_stream(made):
+def test_a_failure_reaches_the_reader_of_the_stream(made):
     stream = made.stream([5, 6], params(5, presence_penalty=1.0))
     stream.request.counts = Poison()
     with pytest.raises(RuntimeError, match=r"failed: ZeroDivisionError"):
@@ -519,7 +519,7 @@ def test_a_failure_reaches_whoever_reads_the_stream(made):
 # Bounds
 
 
-def test_one_request_more_than_may_wait_is_refused_and_leaves_nothing(build):
+def test_one_request_too_many_is_refused_and_leaves_nothing(build):
     made = build(max_waiting=2)
     add(made, count=3)
     made.step()  # runs, so it does not wait
@@ -565,7 +565,7 @@ def test_a_refused_list_of_prompts_leaves_nothing_behind(made):
     assert {r.num_output_tokens for r in made.requests.values()} == {0}
 
 
-def test_only_so_many_ended_requests_are_remembered(build):
+def test_only_the_last_finished_requests_are_remembered(build):
     made = build(history=3)
     ids = [add(made, count=1)[0].id for _ in range(8)]
     step_all(made)
@@ -577,7 +577,7 @@ def test_only_so_many_ended_requests_are_remembered(build):
     assert not forgetful.requests and not forgetful.ended
 
 
-def test_what_a_reader_holds_is_not_remembered_with_the_request(made):
+def test_a_finished_request_does_not_keep_its_reader_alive(made):
     request, reader = add(made, count=2)
     gone = weakref.ref(reader)
     step_all(made)
@@ -638,7 +638,7 @@ def test_close_ends_every_request_and_the_thread(gated):
     gated.close()  # again, without harm
 
 
-def test_close_ends_requests_where_nobody_steps_but_by_hand(made):
+def test_close_ends_requests_of_an_engine_without_a_thread(made):
     readers = [add(made)[1] for _ in range(3)]
     made.step()
     made.close()
@@ -672,7 +672,7 @@ def test_a_request_added_while_the_engine_closes_is_refused_or_ended_never_forgo
 
 
 def hang_ups(made, count, seed):
-    """`count` streams in eight threads; each reader takes a random number of outputs and goes."""
+    """`count` streams in eight threads; each reader takes a random number of outputs and leaves."""
     going = threading.Semaphore(8)
 
     def one(number):
@@ -693,7 +693,7 @@ def hang_ups(made, count, seed):
 def test_random_hang_ups_leave_no_request_no_thread_and_no_memory(build, alone, count):
     made = build(history=10)
     made.start()
-    hang_ups(made, 20, seed=0)  # what is made once, is made now
+    hang_ups(made, 20, seed=0)  # everything that is made once is made now
     gc.collect()
     threads = threading.active_count()
     kept = Counter(type(o).__name__ for o in gc.get_objects())
@@ -712,7 +712,7 @@ def test_random_hang_ups_leave_no_request_no_thread_and_no_memory(build, alone, 
 
 
 class Queue(RuleBasedStateMachine):
-    """What the engine must do, in ten lines: a list that waits, one that runs, tokens counted."""
+    """What the engine must do, in ten lines: a list of waiting requests, a running one, tokens counted."""
 
     parts: Any
     alone: Any  # both set by the test
@@ -802,7 +802,7 @@ def plain(monkeypatch, capsys):
     return call
 
 
-def test_the_demo_serves_in_order_and_frees_the_engine_of_who_hangs_up(plain, random_gpt2):
+def test_the_demo_serves_in_order_and_frees_the_engine_when_a_client_hangs_up(plain, random_gpt2):
     from .__main__ import main
 
     code, out = plain(main, "--model", str(random_gpt2), "--max-tokens", "60")
@@ -853,7 +853,7 @@ def test_measured_waits_are_those_that_the_arrivals_predict(made):
     assert trial.ahead == sorted(trial.ahead)
 
 
-def test_the_benchmark_gives_all_that_the_text_speaks_of(plain, random_gpt2, tmp_path):
+def test_the_benchmark_records_every_key_that_the_text_uses(plain, random_gpt2, tmp_path):
     from . import bench
 
     bench_flags = ("--model", str(random_gpt2), "--quick", "--results", str(tmp_path))

@@ -1,9 +1,9 @@
 """Exercise 1: Little's law, from timestamps.
 
-In any system that is left as it was found, L = a W: the number of customers inside, averaged over time, is the rate of
-arrivals times the time that each of them is inside, on average (Little, 1961). It does not matter how arrivals are
-distributed, who is served first, or what happens inside. So it is the first thing to check in a queue's numbers: where L, a and W
-were counted separately and the law does not hold, one of them was counted wrong.
+In any system that starts and ends in the same state, L = a W: the average number of customers inside is the rate of
+arrivals times the average time that each customer spends inside (Little, 1961). It does not matter how arrivals are
+distributed, who is served first, or what happens inside. That makes it the first thing to check in the numbers of a
+queue: if L, a and W were counted separately and the law does not hold, one of them was counted wrong.
 
 Fill in the three functions. `pytest stages/s06_request_queue/exercises/test_ex1_littles_law.py` checks them.
 """
@@ -12,22 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Interval = tuple[
-    float, float
-]  # seconds: a request came into the queue, and left it (it ran, or was cancelled)
+# Seconds: when a request entered the queue, and when it left (because it ran, or was cancelled).
+Interval = tuple[float, float]
 
 
 def average_inside(intervals: Sequence[Interval], begin: float, end: float) -> float:
     """L: how many requests are inside between `begin` and `end`, averaged over time.
 
-    Some came before `begin` or left after `end`: only the part that lies between counts. (Not an average over requests: a moment
-    in which three wait counts three times as much as one in which one waits.)
+    Some arrived before `begin` or left after `end`: only the part in between counts. (This is not an average over requests:
+    a second in which three are waiting counts three times as much as a second in which one is.)
     """
     raise NotImplementedError("average over time")
 
 
 def law_holds(intervals: Sequence[Interval], tolerance: float = 0.01) -> bool:
-    """Whether L = a W from the first arrival to the last departure, within a share of L.
+    """Whether L = a W from the first arrival to the last departure, within `tolerance` times L.
 
     Compute the three from the intervals, each in its own way. There is at least one interval.
     """
@@ -35,9 +34,9 @@ def law_holds(intervals: Sequence[Interval], tolerance: float = 0.01) -> bool:
 
 
 def mean_wait(rate: float, services: Sequence[float]) -> float:
-    """What a request that comes at a random moment must expect to wait, in seconds: a E[S^2] / (2 (1 - a E[S])).
+    """The expected wait of a request that arrives at a random moment, in seconds: a E[S^2] / (2 (1 - a E[S])).
 
-    rate: arrivals per second, at random (Poisson). services: some service times, in seconds. Infinity where the engine has more to do than it can:
-    nobody's wait is finite then, however long the queue may be.
+    rate: arrivals per second, at random (Poisson). services: some service times, in seconds. The result is infinite if more
+    work arrives than the engine can do: the queue then grows for as long as requests arrive.
     """
     raise NotImplementedError("Pollaczek and Khinchine")

@@ -1,12 +1,13 @@
-"""Exercise 2: a queue with priorities in which nobody starves.
+"""Exercise 2: a queue with priorities, without starvation.
 
-Paying users first: a higher priority goes before a lower one. But where a paying user is always there, the others would never
-get their turn. So who waits rises: by one priority for every `patience` seconds. At any moment the request with
+Paying users first: a higher priority goes before a lower one. But if there is always a paying user, the others never get
+their turn. So waiting raises your priority, by one for every `patience` seconds. At any moment the request with the
+highest
 
     priority + seconds waited / patience
 
-at its highest goes first, and of two that are equal the one that came first. That sounds as if the order had to be
-computed anew at each moment. It need not be: think of how the scores of two requests move against each other while both wait.
+goes first, and of two equal ones the one that arrived first. It sounds as if the whole queue had to be sorted again at
+every moment. It need not be: think about how the scores of two requests change relative to each other while both wait.
 
 Fill in the class. `pytest stages/s06_request_queue/exercises/test_ex2_priority.py` checks it.
 """
@@ -23,11 +24,11 @@ class PriorityQueue:
         self.patience = patience  # seconds
 
     def push(self, request: Any, priority: int, arrived: float) -> None:
-        """arrived: seconds on a clock that only grows; no later push has an earlier one."""
+        """arrived: seconds on a clock that only goes forward; no later push has an earlier one."""
         raise NotImplementedError("put it in")
 
     def pop(self) -> Any:
-        """Takes out who goes first now. Raises IndexError when nobody waits. No scan over all: O(log n)."""
+        """Takes out the request that goes first now. Raises IndexError if none is waiting. No scan: O(log n)."""
         raise NotImplementedError("take the first one out")
 
     def __len__(self) -> int:
@@ -35,8 +36,8 @@ class PriorityQueue:
 
 
 def overtaken_for(patience: float, levels: int) -> float:
-    """For how many seconds somebody who comes later can still go before a request of the lowest of `levels` (0, 1, ...).
+    """For how many seconds a request of the lowest of `levels` (0, 1, ...) can still be overtaken by later arrivals.
 
-    That there is such a bound, and that neither the load nor the length of the queue stands in it, is what "cannot starve" means.
+    This is what "cannot starve" means: there is such a bound, and it depends neither on the load nor on the queue's length.
     """
-    raise NotImplementedError("until when can somebody who comes later go first?")
+    raise NotImplementedError("until when can a later arrival go first?")

@@ -1,12 +1,12 @@
-"""Exercise 3: who hangs up leaves the queue, at once and without a search.
+"""Exercise 3: leave the queue at once, without a search.
 
-`engine.py` takes a cancelled request out of its deque by `remove`, which looks at one request after the other: nothing for a queue
-of 256, much for one of 100,000 from which everybody hangs up because it is so long. Build one in which `cancel` costs the
-same for any length. Cancelled requests must not stay behind as corpses: what they hold is free as soon as they are
-gone, and the length is the number of those who still wait.
+`scheduler.py` takes a cancelled request out of its deque with `remove`, which looks at one request after another. That is
+nothing for a queue of 256. It is a lot for a queue of 100,000 from which everyone hangs up because it is so long. Build a
+queue in which `cancel` costs the same for any length. Cancelled requests must not stay behind: their memory is free as
+soon as they leave, and the length counts only the requests that are still waiting.
 
-(One trap: a plain dict keeps its order and deletes fast, but `next(iter(d))` walks over everything that was ever deleted at its
-front. The standard library has a relative that does not.)
+(One trap: a plain dict keeps its order and deletes fast, but `next(iter(d))` walks over everything that was ever deleted
+at its front. The standard library has a relative that does not.)
 
 Fill in the class. `pytest stages/s06_request_queue/exercises/test_ex3_cancel.py` checks it.
 """
@@ -23,20 +23,20 @@ class Waiting:
         self.most = most  # requests that may wait
 
     def push(self, request_id: str, request: Any) -> bool:
-        """Puts it at the end -> True; False when `most` wait already. Raises KeyError for an id that waits already."""
-        raise NotImplementedError("put it at the end, unless it is full")
+        """Puts it at the end -> True; False if `most` are waiting already. Raises KeyError for an id that is waiting."""
+        raise NotImplementedError("put it at the end, unless the queue is full")
 
     def pop(self) -> Any:
-        """Takes out the one that has waited longest. Raises IndexError when nobody waits."""
+        """Takes out the one that has waited longest. Raises IndexError if none is waiting."""
         raise NotImplementedError("take the first one out")
 
     def cancel(self, request_id: str) -> Any:
-        """Takes this one out, wherever it stands -> the request; None if it does not wait (any more)."""
+        """Takes this one out, wherever it is -> the request; None if it is not waiting (any more)."""
         raise NotImplementedError("take it out")
 
     def place(self, request_id: str) -> int | None:
-        """How many stand before it; None if it does not wait. This one may look at all of them."""
-        raise NotImplementedError("count those before it")
+        """How many are ahead of it; None if it is not waiting. This one may look at all of them."""
+        raise NotImplementedError("count those ahead of it")
 
     def __len__(self) -> int:
-        raise NotImplementedError("how many wait?")
+        raise NotImplementedError("how many are waiting?")

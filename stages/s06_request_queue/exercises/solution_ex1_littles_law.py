@@ -18,7 +18,7 @@ def average_inside(intervals: Sequence[Interval], begin: float, end: float) -> f
 def law_holds(intervals: Sequence[Interval], tolerance: float = 0.01) -> bool:
     begin, end = min(came for came, _ in intervals), max(left for _, left in intervals)
     if begin == end:
-        return True  # nobody was ever inside for any time
+        return True  # no request was inside for any time
     inside = average_inside(intervals, begin, end)
     rate = len(intervals) / (end - begin)
     wait = fmean(left - came for came, left in intervals)

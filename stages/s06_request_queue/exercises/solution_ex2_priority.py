@@ -14,11 +14,10 @@ class PriorityQueue:
         self.numbers = count()
 
     def push(self, request: Any, priority: int, arrived: float) -> None:
-        # All scores grow alike, by 1 / patience a second, so the order of two requests never changes: the score at time 0 will do.
+        # All scores grow alike, by 1 / patience per second, so the order of two requests never changes: the score at time 0
+        # will do. The number breaks ties, so that requests are never compared.
         score = priority - arrived / self.patience
-        heapq.heappush(
-            self.heap, (-score, next(self.numbers), request)
-        )  # the number: equal scores, and no comparing of requests
+        heapq.heappush(self.heap, (-score, next(self.numbers), request))
 
     def pop(self) -> Any:
         return heapq.heappop(self.heap)[2]
@@ -28,4 +27,5 @@ class PriorityQueue:
 
 
 def overtaken_for(patience: float, levels: int) -> float:
-    return patience * (levels - 1)  # then even the lowest has risen above whoever comes new at the top
+    # By then even the lowest has risen above a new arrival of the highest level.
+    return patience * (levels - 1)

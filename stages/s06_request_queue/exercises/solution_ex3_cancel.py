@@ -21,7 +21,7 @@ class Waiting:
 
     def pop(self) -> Any:
         if not self.requests:
-            raise IndexError("nobody waits")
+            raise IndexError("none is waiting")
         return self.requests.popitem(last=False)[1]
 
     def cancel(self, request_id: str) -> Any:

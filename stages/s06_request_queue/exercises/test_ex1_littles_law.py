@@ -36,11 +36,11 @@ def test_only_the_part_between_the_two_moments_counts():
 
 
 @pytest.mark.parametrize("service", [0.1, 0.7, 0.95, 1.5])
-def test_the_law_holds_for_any_load_even_one_that_is_too_much(service):
+def test_the_law_holds_for_any_load_even_an_overload(service):
     assert exercise.law_holds(queue(2000, service))
 
 
-def test_the_law_holds_whoever_goes_first():
+def test_the_law_holds_in_any_order_of_service():
     rng = random.Random(1)
     arrived, started = zip(*queue(500, 0.8), strict=True)
     shuffled = list(started)

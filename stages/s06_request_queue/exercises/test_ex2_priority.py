@@ -14,7 +14,7 @@ exercise = load_exercise(__file__)
 
 
 class Request:
-    """Compares with nothing: two of equal score must not be compared with each other."""
+    """Cannot be compared: two requests of equal score must not be compared with each other."""
 
     compared = 0
 
@@ -35,7 +35,7 @@ def drain(queue):
     return [queue.pop() for _ in range(len(queue))]
 
 
-def test_the_higher_priority_goes_first_and_equals_in_the_order_they_came():
+def test_the_higher_priority_goes_first_and_equals_go_in_order_of_arrival():
     queue = exercise.PriorityQueue(patience=1000)
     pushed = [Request(f"{p}{n}") for n, p in enumerate([0, 2, 1, 2, 0, 1])]
     for request in pushed:
@@ -46,7 +46,7 @@ def test_the_higher_priority_goes_first_and_equals_in_the_order_they_came():
         queue.pop()
 
 
-def test_who_has_waited_long_enough_goes_before_a_newcomer_of_higher_priority():
+def test_a_long_wait_goes_before_a_newcomer_of_higher_priority():
     queue = exercise.PriorityQueue(patience=10)
     queue.push("patient", 0, arrived=0.0)
     queue.push("too early", 1, arrived=9.0)
@@ -64,19 +64,19 @@ def test_the_order_is_that_of_the_scores_at_any_later_moment(requests, patience)
     assert all(a >= b - 1e-6 for a, b in pairwise(scores))
 
 
-def test_nobody_starves_under_an_endless_stream_of_the_highest_priority():
+def test_no_request_starves_under_an_endless_stream_of_the_highest_priority():
     patience, levels = 5.0, 4
     queue, now, served = exercise.PriorityQueue(patience), 0.0, []
     queue.push("poor", 0, now)
     while "poor" not in served:
         queue.push("rich", levels - 1, now)
-        queue.push("rich", levels - 1, now)  # two come for each that is served: the load is 200 %
+        queue.push("rich", levels - 1, now)  # two arrive for each one served: the load is 200 %
         served.append(queue.pop())
         now += 1.0
         assert now < 1000, "the poor one starves"
     bound = exercise.overtaken_for(patience, levels)
     assert bound == patience * (levels - 1)
-    # Those that came before the bound may still stand before it, two for each second; those after it may not.
+    # Arrivals before the bound may still go first, two per second; later ones may not.
     assert len(served) <= 2 * (bound + 1) + 1
 
 

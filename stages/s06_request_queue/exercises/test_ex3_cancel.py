@@ -26,7 +26,7 @@ class Name(str):
 
 
 class Request:
-    """Can be seen to be gone."""
+    """Can be referred to weakly."""
 
 
 def filled(names, most=1000):
@@ -36,7 +36,7 @@ def filled(names, most=1000):
     return queue
 
 
-def test_those_who_stay_keep_their_order():
+def test_the_others_keep_their_order():
     queue = filled("abcdef")
     assert queue.cancel("c") == "C"
     assert queue.cancel("a") == "A"
@@ -46,10 +46,10 @@ def test_those_who_stay_keep_their_order():
         queue.pop()
 
 
-def test_who_does_not_wait_cannot_be_cancelled():
+def test_a_request_that_is_not_waiting_cannot_be_cancelled():
     queue = filled("ab")
     queue.pop()
-    assert queue.cancel("a") is None  # it runs already
+    assert queue.cancel("a") is None  # it already runs
     assert queue.cancel("b") == "B"
     assert queue.cancel("b") is None
     assert queue.cancel("never") is None
@@ -71,7 +71,7 @@ def test_an_id_cannot_wait_twice():
     assert (len(queue), queue.pop()) == (2, "A")
 
 
-def test_everybody_can_be_told_how_many_stand_before():
+def test_each_request_can_be_told_how_many_are_ahead_of_it():
     queue = filled("abcd")
     queue.cancel("b")
     assert [queue.place(name) for name in "abcd"] == [0, None, 1, 2]
@@ -89,7 +89,7 @@ def test_cancelling_does_not_search():
     assert len(queue) == 10_000
 
 
-def test_what_is_cancelled_is_not_kept():
+def test_a_cancelled_request_is_not_kept():
     queue = filled("ab")
     request = Request()
     queue.push("c", request)
@@ -99,7 +99,7 @@ def test_what_is_cancelled_is_not_kept():
     assert gone() is None
 
 
-def test_it_behaves_as_a_deque_would():
+def test_it_behaves_like_a_deque():
     rng, queue, plain = random.Random(3), exercise.Waiting(10), deque()
     for n in range(2000):
         match rng.randrange(3):

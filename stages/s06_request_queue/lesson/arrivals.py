@@ -1,7 +1,7 @@
-"""Requests that come at random, and what queueing theory says of their wait.
+"""Requests that arrive at random, and what queueing theory says about their wait.
 
 One server, first come first served. With Poisson arrivals at rate a and service times S the load is rho = a E[S], and the
-mean wait is a E[S^2] / (2 (1 - rho)) (Pollaczek and Khinchine); for service times that are all alike, M/D/1, that is
+mean wait is a E[S^2] / (2 (1 - rho)) (Pollaczek and Khinchine); if all service times are alike (M/D/1), that is
 rho S / (2 (1 - rho)). For given arrivals each wait follows from the one before it (Lindley, 1952):
 W[n+1] = max(0, W[n] + S[n] - (A[n+1] - A[n])).
 """
@@ -19,7 +19,7 @@ from ..engine import Engine, Request, SamplingParams
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one load gave, in seconds, a request each; `ahead`: how many waited when it came."""
+    """What one load gave, in seconds per request; `ahead`: how many were waiting when it arrived."""
 
     arrived: list[float]
     waits: list[float]
@@ -41,17 +41,17 @@ class Trial:
 
     @property
     def load(self) -> float:
-        """rho: the share of the time in which the engine is busy."""
+        """rho: the part of the time in which the engine is busy."""
         return self.rate * self.service
 
 
 def m_d_1(load: float) -> float:
-    """Mean wait in service times where all of them are alike."""
+    """Mean wait, in service times, if all service times are alike."""
     return load / (2 * (1 - load))
 
 
 def lindley(arrived: Sequence[float], services: Sequence[float]) -> list[float]:
-    """Each request's wait behind a server that loses no time between two requests."""
+    """Each request's wait for a server that loses no time between two requests."""
     waits = [0.0]
     for i in range(1, len(arrived)):
         waits.append(max(0.0, waits[-1] + services[i - 1] - (arrived[i] - arrived[i - 1])))

@@ -1,4 +1,4 @@
-"""Clients from outside: curl, or httpx where there is none. Each reads a stream to its end, or hangs up before."""
+"""Clients from outside: curl, or httpx if there is no curl. Each reads a stream to its end, or hangs up earlier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import httpx
 
 @dataclass(slots=True)
 class Client:
-    """One request over HTTP, in a thread of its own from `start` on."""
+    """One request over HTTP, in its own thread from `start` on."""
 
     name: str
     url: str
@@ -35,14 +35,14 @@ class Client:
 
     @property
     def command(self) -> list[str]:
-        """-N: no buffer, so that each chunk is seen when it comes."""
+        """-N: no buffer, so that each chunk is seen as it arrives."""
         body = json.dumps(self.body, ensure_ascii=False)
         words = ["curl", "-sN", f"{self.url}/v1/completions"]
         return [*words, "-H", "Content-Type: application/json", "-d", body]
 
     @property
     def typed(self) -> str:
-        """The command as a shell takes it, the body on a line of its own."""
+        """The command as typed in a shell, with the body on its own line."""
         return f"{shlex.join(self.command[:-2])} \\\n  {shlex.join(self.command[-2:])}"
 
     def _read(self) -> None:

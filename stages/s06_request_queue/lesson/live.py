@@ -1,4 +1,4 @@
-"""The engine behind its HTTP server, in this process: clients come over the network, and we can look at the queue itself."""
+"""The engine and its HTTP server in this process: clients come over the network, and we can look at the queue itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..engine.server.app import create_app
 
 
 class LiveServer:
-    """`with LiveServer(engine, "storyteller") as server:` serves at `server.url`; the engine ends with it."""
+    """`with LiveServer(engine, "storyteller") as server:` serves at `server.url`, and closes the engine at the end."""
 
     def __init__(self, engine: Engine, model_name: str, port: int = 0):
         self.engine = engine
@@ -34,7 +34,7 @@ class LiveServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.engine.close()  # first: its clients get an end, so that the server need not cut them off
+        self.engine.close()  # first, so that its clients get a last output and the server need not cut them off
         self.server.should_exit = True
         self.thread.join(10)
         self.socket.close()

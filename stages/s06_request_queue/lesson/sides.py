@@ -1,4 +1,4 @@
-"""The same tokens by three ways: the previous stage's engine, this one stepped by hand, and this one with its thread."""
+"""The same tokens in three ways: the previous stage's engine, this one stepped by hand, and this one with its thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAYS = ("before", "hand", "thread")
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """One engine for each way, on the same weights."""
+    """One engine per way, on the same weights."""
 
     engines: dict[str, Any]
     packages: dict[str, ModuleType]
@@ -59,7 +59,7 @@ class Sides:
 
 
 def hand_over(rounds: int) -> list[float]:
-    """Seconds from `Event.set` until a thread that slept on it runs: what no queue between two threads can be below."""
+    """Seconds from `Event.set` until a thread that slept on it runs: no queue between two threads can be faster."""
     work, taken = threading.Event(), threading.Event()
     found: list[float] = []
     sent = 0.0

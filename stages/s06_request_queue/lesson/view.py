@@ -1,4 +1,4 @@
-"""The queue as a person sees it: a table while it moves, lines where nothing can be redrawn, a timeline when it is over.
+"""The queue for people: a table while it moves, lines if nothing can be redrawn, a timeline at the end.
 
 Everything comes from the requests' own timestamps.
 """
@@ -36,7 +36,7 @@ class Entry:
 
 
 def queue_table(entries: Sequence[Entry], now: float) -> Table:
-    """Where each request stands now (seconds of time.perf_counter)."""
+    """The state of each request; `now` in seconds of time.perf_counter."""
     rows = []
     for e in entries:
         r, status = e.request, e.request.status
@@ -51,7 +51,7 @@ def queue_table(entries: Sequence[Entry], now: float) -> Table:
 
 
 class Milestones:
-    """Tells each change of state once, in the order in which they happened."""
+    """Reports each change of state once, in the order in which they happened."""
 
     def __init__(self, origin: float):
         self.origin = origin
@@ -70,7 +70,7 @@ class Milestones:
 
 
 def timeline(entries: Sequence[Entry], width: int = 60) -> Text:
-    """A line for each request over a common axis of time: waiting, prefill, decode."""
+    """One line per request over a common time axis: waiting, prefill, decode."""
     begin = min(e.request.arrived for e in entries)
     end = max(e.request.finished for e in entries)
     scale = width / max(end - begin, 1e-9)
@@ -86,7 +86,7 @@ def timeline(entries: Sequence[Entry], width: int = 60) -> Text:
 
 
 def bar(r: Request, begin: float, scale: float, width: int) -> Text:
-    """One request's line, `width` cells wide. What took any time gets a cell at least."""
+    """One request's line, `width` cells wide. Whatever took any time gets at least one cell."""
     started, first = r.started or r.finished, r.first_token or r.finished
     cells = [" "] * width
     for sign, since, until in (

@@ -9,8 +9,9 @@ from common.errors import UserError
 from common.terminal.command_line import Parser
 from common.tutorial.chain import ROOT
 from common.tutorial.texts import readme
-from common.tutorial.texts.articles import filling
-from common.tutorial.texts.articles.parser import Problem
+
+from . import filling
+from .parser import Problem
 
 
 def main(argv: Sequence[str] | None = None) -> int:
