@@ -21,7 +21,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from common.bench.measure import Result, decode_bytes, now, read_bandwidth
-from common.terminal.command_line import add_model_flags, add_seed, number, run, stage_parser
+from common.terminal.command_line import add_model_flags, add_seed, number, run, split_options, stage_parser
 from common.terminal.console import heading, note, write
 
 from .profiling.drive import Crowd, Loaded, check, load, prompts_of, start
@@ -43,10 +43,7 @@ WARM = 4  # steps before anything is timed; their tokens are checked
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    own, options = list(argv), list[str]()
-    if "--" in own:
-        at = own.index("--")
-        own, options = own[:at], own[at + 1 :]
+    own, options = split_options(argv)
     parser = stage_parser(PROG, DESCRIPTION, EXAMPLES)
     whole = number(int, 1)
     parser.add_argument("--stage", default="08", metavar="NN", help="02 or later (%(default)s)")

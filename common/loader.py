@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .errors import UserError
 from .models import Model, ModelConfig, Target, computes_in, new_model, read_config
+from .models.fields import Fields, show
 from .models.layers import rows_of
 from .tokenizer import Tokenizer
 
@@ -84,21 +85,24 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 def load_config(folder: Path) -> ModelConfig:
     """`config.json`, with the end-of-sequence ids that `generation_config.json` may add."""
     config = read_config(read_json(folder / "config.json"))
-    extra = (
-        read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
-    )
-    eos = extra.get("eos_token_id")
-    more = eos if isinstance(eos, list) else [] if eos is None else [eos]
-    return changed(config, eos_token_ids=tuple(dict.fromkeys([*config.eos_token_ids, *more])))
+    if not (folder / "generation_config.json").exists():
+        return config
+    fields = Fields(read_json(folder / "generation_config.json"), "generation_config.json")
+    ends = (*config.eos_token_ids, *fields.token_ids("eos_token_id"))
+    return changed(config, eos_token_ids=tuple(dict.fromkeys(ends)))
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises UserError where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.parent} holds no {path.name}") from None
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise UserError(f"{path} is not JSON: {e}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object, not {show(content)}")
+    return content
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

@@ -15,9 +15,9 @@ from common.errors import UserError
 from common.tutorial import ROOT
 from common.tutorial.texts import drawing, figures, readme
 from common.tutorial.texts.articles import check, documents, fill, prose, read, skeleton, source
-from common.tutorial.texts.articles.command import chosen
 from common.tutorial.texts.articles.options import pick
 from common.tutorial.texts.articles.render import find_article, readable
+from common.tutorial.texts.fill import chosen
 
 ENGINE_1 = '''"""One."""
 

@@ -178,3 +178,16 @@ def test_choose_names_field_value_options_and_the_likely_one():
         UserError, match=r"^model: 'storyteler' is not one of storyteller, other; did you mean"
     ):
         command_line.choose("model", "storyteler", ["storyteller", "other"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "own", "passed"),
+    [
+        (["--stage", "06"], ["--stage", "06"], []),
+        (["--stage", "06", "--", "--max-num-seqs", "4"], ["--stage", "06"], ["--max-num-seqs", "4"]),
+        (["--", "a", "--", "b"], [], ["a", "--", "b"]),
+        ([], [], []),
+    ],
+)
+def test_flags_after_two_dashes_are_for_another_program(argv, own, passed):
+    assert command_line.split_options(argv) == (own, passed)

@@ -36,17 +36,15 @@ from benchmarks.load.lengths import Lengths, fixed, uniform
 from benchmarks.load.metrics import summarise
 from benchmarks.load.prompts import Planned, Prompts, make_plan
 from benchmarks.load.record import Record, Status
-from benchmarks.load.reference import Reference, attend
+from benchmarks.load.reference import Reference
 from benchmarks.load.workloads import NAMED, SERVING, fit, named
 from benchmarks.serving import main
 from common.bench.arrivals import PATTERNS, Arrivals
 from common.bench.measure import load_result, percentiles
 from common.errors import UserError
 from common.loader import load_model
-from common.models import LayerInfo
 from common.terminal.command_line import run
 from common.tokenizer import Tokenizer
-from common.tutorial import load_stage
 from stages.conftest import write_random
 
 quick = settings(max_examples=30, deadline=None)
@@ -580,14 +578,6 @@ def test_near_tie_is_forgiven_and_what_follows_it_is_checked_too():
 def test_token_that_is_no_near_tie_is_an_error():
     with pytest.raises(Different, match="request 0"):
         judged([1, 2], [1, 7], {2: 4.0, 7: 5.0})
-
-
-def test_reference_attention_is_plain_causal_attention():
-    plain = load_stage(1).engine.CausalAttention()
-    for window in (None, 1, 3, 50):
-        layer = LayerInfo(0, 0.3, window, 6, 2, 8)
-        q, k, v = torch.randn(9, 6, 8), torch.randn(9, 2, 8), torch.randn(9, 2, 8)
-        torch.testing.assert_close(attend(layer, q, k, v), plain(layer, q, k, v))
 
 
 def test_text_leads_back_to_its_tokens_and_a_false_text_does_not(tiny):

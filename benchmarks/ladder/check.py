@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmarks.sides import Served
+from common.bench.reference import plain_scores
 from common.equality import Tally, assert_same_tokens, bfloat16_ulps, forgive
-from common.tutorial.chain import load_stage
 
 __all__ = ["Scores", "check"]
 
@@ -27,14 +26,8 @@ class Scores:
     def __init__(self, load: Callable[[], Any]):
         self.load = load
 
-    @torch.inference_mode()
     def __call__(self, tokens: Sequence[int], rows: slice = slice(-1, None)) -> Tensor:
-        model: Any = self.load()
-        ids = torch.tensor(list(tokens), device=model.device)
-        positions = torch.arange(len(ids), device=ids.device)
-        hidden = model(ids, positions, load_stage(1).engine.CausalAttention())
-        scores: Tensor = model.logits(hidden[rows]).float()
-        return scores
+        return plain_scores(self.load(), tokens, rows)
 
 
 def check(side: Any, prompts: Sequence[Sequence[int]], served: Served, expected: Sequence[Sequence[int]],

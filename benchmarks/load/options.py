@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from common.bench.arrivals import CLOSED, PATTERNS
 from common.errors import UserError
-from common.terminal.command_line import number, stage_parser
+from common.terminal.command_line import number, split_options, stage_parser
 
 from .lengths import FORMS, Lengths
 from .workloads import NAMED, Workload, fit, named
@@ -34,11 +34,8 @@ T = TypeVar("T")
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The arguments, and those behind `--`. Raises UserError where they do not go together."""
-    own, options = list(argv), list[str]()
-    if "--" in own:
-        at = own.index("--")
-        own, options = own[:at], own[at + 1 :]
+    """The arguments, and those after `--`. Raises UserError where they do not go together."""
+    own, options = split_options(argv)
     parser = stage_parser(PROG, DESCRIPTION, EXAMPLES)
     _add_target(parser)
     _add_workload(parser)

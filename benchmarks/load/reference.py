@@ -9,25 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
+from common.bench.reference import plain_scores
 from common.equality import near_tie_rule
-from common.models import LayerInfo, Model
+from common.models import Model
 from common.tokenizer import Tokenizer
 
 __all__ = ["Reference"]
-
-
-def attend(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention within a sequence: q [N, Hq, D], k and v [N, Hkv, D] -> [N, Hq, D]."""
-    position = torch.arange(len(q), device=q.device)
-    distance = position[:, None] - position
-    mask = (distance >= 0) & (distance < (layer.window or len(q)))
-    groups = layer.num_heads // layer.num_kv_heads
-    k, v = (x.repeat_interleave(groups, dim=1).transpose(0, 1) for x in (k, v))
-    return scaled_dot_product_attention(q.transpose(0, 1), k, v, mask, scale=layer.scale).transpose(0, 1)
 
 
 class Reference:
@@ -40,12 +29,9 @@ class Reference:
         """What `assert_same_tokens` forgives."""
         return near_tie_rule(self.dtype)
 
-    @torch.inference_mode()
     def scores(self, tokens: Sequence[int]) -> Tensor:
         """The scores [vocab_size] that the token after `tokens` is chosen from."""
-        ids = torch.tensor(list(tokens), device=self.device)
-        hidden = self.model(ids, torch.arange(len(ids), device=self.device), attend)
-        return self.model.logits(hidden[-1:])[0].float()
+        return plain_scores(self.model, tokens)[0]
 
     def follow(self, prompt: Sequence[int], text: str, count: int) -> list[int]:
         """The `count` tokens behind `prompt` that a greedy server wrote as `text`.

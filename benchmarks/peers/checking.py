@@ -6,9 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from common.equality import Tally, assert_same_tokens
+from common.bench.reference import require_equal
+from common.equality import Tally
 from common.errors import UserError
 from common.loader import load_config
 from common.tutorial import load_stage
@@ -21,14 +20,13 @@ STAGE = 8
 
 
 class Reference:
-    """A stage's engine, its tokens for some prompts, and the scores of its model by the first stage's attention."""
+    """A stage's engine, and its tokens for some prompts."""
 
     def __init__(self, model: str, device: str, dtype: str):
         self.package = load_stage(STAGE).engine
         self.engine: Any = self.package.Engine.from_pretrained(
             model, self.package.EngineConfig(device=device, dtype=dtype)
         )
-        self.attend = load_stage(1).engine.CausalAttention()
         self.dtype = str(self.engine.dtype).removeprefix("torch.")
 
     def prompts(self, count: int, length: int, seed: int) -> list[list[int]]:
@@ -39,29 +37,12 @@ class Reference:
         params = [self.package.SamplingParams(limit, ignore_eos=True) for limit in limits]
         return [c.tokens for c in self.engine.generate([list(prompt) for prompt in prompts], params)]
 
-    @torch.inference_mode()
-    def scores(self, tokens: Sequence[int]) -> torch.Tensor:
-        """[vocab_size], of what follows `tokens`."""
-        model = self.engine.model
-        ids = torch.tensor(list(tokens), device=self.engine.device)
-        hidden = model(ids, torch.arange(len(ids), device=ids.device), self.attend)
-        scores: torch.Tensor = model.logits(hidden[-1:])[0].float()
-        return scores
-
     def compare(
         self, peer: str, prompt: list[int], mine: Sequence[int], theirs: Sequence[int], tally: Tally
     ) -> None:
         """Raises AssertionError where our tokens differ from a peer's for good."""
-
-        def go_on(done: list[int]) -> Sequence[int]:
-            if not done:
-                return mine
-            return self.complete([prompt + done], [len(theirs) - len(done)])[0]
-
-        assert_same_tokens(
-            go_on, theirs, lambda i: self.scores([*prompt, *theirs[:i]]), tally=tally,
-            **rule(peer, self.engine.model_config, self.dtype),
-        )  # fmt: skip
+        forgiven = rule(peer, self.engine.model_config, self.dtype)
+        require_equal(self.package, self.engine, prompt, mine, theirs, tally, **forgiven)
 
     def close(self) -> None:
         self.engine.close()

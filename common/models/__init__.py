@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from common.errors import UserError
-
 from .config import ModelConfig
 from .cpu_linear import computes_in
+from .fields import Fields
 from .gemma3 import Gemma3
 from .gpt2 import GPT2
 from .layers import LayerInfo, Linear, Target
@@ -39,12 +38,9 @@ def read_config(raw: dict[str, Any]) -> ModelConfig:
     Raises:
         UserError: a family we do not have, or a key that is missing, unknown or not supported.
     """
-    kind = raw.get("model_type")
-    if kind not in MODELS:
-        raise UserError(
-            f"config.json: model_type {kind!r} is not supported; supported are {', '.join(MODELS)}"
-        )
-    return MODELS[kind].Config.from_dict(raw)
+    fields = Fields(raw)
+    config: ModelConfig = MODELS[fields.choice("model_type", tuple(MODELS))].Config.from_fields(fields)
+    return config
 
 
 def new_model(config: ModelConfig) -> Model:

@@ -1,35 +1,52 @@
-"""What a `config.json` says, as a checked dataclass. Each family's own fields are in the family's file.
+"""A `config.json`, checked: every key has its type, and a key that nobody here understands is refused by name.
 
-A published `config.json` mixes what the computation needs with what only training or other heads of the
-model use. So every family sorts the keys it may meet into three lists: *used*, *harmless* (ignored) and *only*
-(understood, but supported at one value). A key in none of them is refused by name: an option we do not know
-of may change every output, and a wrong answer is worse than an error.
+A published `config.json` mixes what the computation needs with what only training, generation or other heads use. Each family
+reads the keys that it needs; the rest is either known to be harmless or understood at one value only. Anything else is an error:
+an option that we do not know may change every output, and a wrong answer is worse than an error. A key that is null asks for
+nothing.
 
-Both spellings in use are read: that of published files (`rope_theta`, `rope_scaling`, `torch_dtype`) and the one
-that transformers 5 writes (`rope_parameters`, `layer_types`, `dtype`).
+Both spellings in use are read: the one of published files (`rope_theta`, `rope_scaling`, `torch_dtype`) and the one that
+transformers 5 writes (`rope_parameters`, `layer_types`, `dtype`). Defaults are those of transformers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.errors import UserError
+from .fields import REQUIRED, Fields
 
-# Written into every config by some version of transformers; none of them changes a forward pass.
+# What versions of transformers, trainers and converters have written into configs without changing a forward pass.
 HARMLESS = frozenset(
-    """architectures transformers_version dtype torch_dtype use_cache initializer_range _name_or_path name_or_path
-    return_dict output_attentions output_hidden_states pad_token_id problem_type chunk_size_feed_forward id2label
-    label2id attention_dropout model_type auto_map unsloth_fixed task_specific_params _attn_implementation_autoset
-    use_bfloat16 cache_implementation max_length bos_token_id eos_token_id""".split()
+    """
+    model_type architectures transformers_version dtype torch_dtype auto_map _name_or_path name_or_path _commit_hash
+    use_cache return_dict output_attentions output_hidden_states output_scores return_dict_in_generate torchscript use_bfloat16
+    initializer_range attention_dropout gradient_checkpointing chunk_size_feed_forward remove_invalid_values tf_legacy_loss
+    attn_implementation _attn_implementation _attn_implementation_internal _attn_implementation_autoset _flash_attn_2_enabled
+    id2label label2id num_labels _num_labels problem_type finetuning_task task_specific_params tokenizer_class prefix
+    bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id forced_bos_token_id forced_eos_token_id
+    do_sample temperature top_k top_p typical_p num_beams num_beam_groups num_return_sequences early_stopping max_length min_length
+    max_new_tokens diversity_penalty length_penalty repetition_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size
+    bad_words_ids suppress_tokens begin_suppress_tokens exponential_decay_length_penalty cache_implementation
+    is_decoder output_past n_special predict_special_tokens xla_device tie_encoder_decoder cross_attention_hidden_size
+    max_sequence_length pretraining_tp is_llama_config transformers.js_config unsloth_fixed unsloth_version
+    """.split()
 )
-ONLY = {"is_encoder_decoder": False, "add_cross_attention": False, "quantization_config": None}
+# Understood, and supported at this value only.
+ONLY = {
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
+    "quantization_config": None,
+    "rope_interleaved": False,
+    "partial_rotary_factor": 1.0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """What every family has. Sizes are counts, `raw` is the `config.json` it was read from."""
+    """What every family has. Sizes are counts, `raw` is the `config.json` that they were read from."""
 
     model_type: str
     vocab_size: int
@@ -46,23 +63,6 @@ class ModelConfig:
     eos_token_ids: tuple[int, ...]
     raw: dict[str, Any] = field(repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "intermediate_size",
-            "num_layers",
-            "num_heads",
-            "num_kv_heads",
-        ):
-            positive(name, getattr(self, name))
-        positive("head_dim", self.head_dim)
-        positive("max_positions", self.max_positions)
-        if self.num_heads % self.num_kv_heads:
-            raise UserError(
-                f"config.json: num_attention_heads {self.num_heads} is no multiple of num_key_value_heads {self.num_kv_heads}"
-            )
-
 
 @dataclass(frozen=True, slots=True)
 class Rope:
@@ -73,79 +73,84 @@ class Rope:
     scaling: Mapping[str, float] = field(default_factory=dict)
 
 
+def finish(fields: Fields, harmless: str = "", **only: Any) -> dict[str, Any]:
+    """Refuses the keys that no family asked for. Returns what every config has besides its sizes."""
+    more = {
+        "bos_token_id": next(iter(fields.token_ids("bos_token_id")), None),
+        "eos_token_ids": fields.token_ids("eos_token_id"),
+    }
+    fields.done(HARMLESS | {*harmless.split()}, ONLY | only)
+    return {"model_type": fields.raw["model_type"], "raw": dict(fields.raw)} | more
+
+
 ROPE_KEYS = {
-    "default": set(),
-    "linear": {"factor"},
-    "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
 
 
-def positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise UserError(f"config.json: {name} is {value!r}, but must be a positive whole number")
+def read_decoder(fields: Fields, **defaults: Any) -> dict[str, Any]:
+    """The keys that Llama and its descendants share. defaults: where a family's differ from Llama's."""
+    d: dict[str, Any] = {
+        "vocab_size": REQUIRED, "hidden_size": REQUIRED, "intermediate_size": REQUIRED, "num_hidden_layers": REQUIRED,
+        "num_attention_heads": REQUIRED, "num_key_value_heads": None, "head_dim": None, "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+    } | defaults  # fmt: skip
+    size, heads = (fields.integer(key, d[key]) for key in ("hidden_size", "num_attention_heads"))
+    kv_heads = fields.integer("num_key_value_heads", d["num_key_value_heads"]) or heads
+    if heads % kv_heads:
+        raise fields.error(f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")
+    head_dim = fields.integer("head_dim", d["head_dim"])
+    if head_dim is None and size % heads:
+        raise fields.error(f"hidden_size {size} is not a multiple of num_attention_heads {heads}")
+    head_dim = head_dim or size // heads
+    if head_dim % 2:
+        raise fields.error(f"head_dim is {head_dim}, but must be even: RoPE turns pairs of dimensions")
+    return dict(
+        hidden_size=size,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        vocab_size=fields.integer("vocab_size", d["vocab_size"]),
+        intermediate_size=fields.integer("intermediate_size", d["intermediate_size"]),
+        num_layers=fields.integer("num_hidden_layers", d["num_hidden_layers"]),
+        max_positions=fields.integer("max_position_embeddings", d["max_position_embeddings"]),
+        tie_word_embeddings=fields.flag("tie_word_embeddings", d["tie_word_embeddings"]),
+        norm_eps=fields.number("rms_norm_eps", 1e-6),
+        attention_bias=fields.flag("attention_bias", False),
+    )
 
 
-def check_keys(
-    raw: Mapping[str, Any],
-    used: Iterable[str],
-    harmless: Iterable[str] = (),
-    only: Mapping[str, Any] | None = None,
-) -> None:
-    """Raises UserError for a required key that is missing, an unknown key, and a value that is not supported."""
-    known = {*used, *harmless} | HARMLESS
-    for key, value in raw.items():
-        wanted = {**ONLY, **(only or {})}
-        if key in wanted:
-            if value is not None and value != wanted[key]:
-                raise UserError(f"config.json: {key} = {value!r} is not supported, only {wanted[key]!r}")
-        elif key not in known:
-            raise UserError(
-                f"config.json: unknown key {key!r} (= {value!r}) for model_type {raw.get('model_type')!r}"
-            )
+def read_rope(fields: Fields, max_positions: int, theta: float = 10_000.0) -> Rope:
+    """From `rope_parameters`, which holds theta too, or from `rope_scaling`, which wins where a file has both."""
+    rope = rope_of(fields.object("rope_parameters"), fields.number("rope_theta", theta), max_positions)
+    older = fields.object("rope_scaling")
+    return rope_of(older, rope.theta, max_positions) if older else rope
 
 
-def need(raw: Mapping[str, Any], key: str) -> Any:
-    if raw.get(key) is None:
-        raise UserError(f"config.json: {key!r} is missing")
-    return raw[key]
+def rope_of(given: Fields | None, theta: float, max_positions: int) -> Rope:
+    """Raises UserError for a kind of scaling that we do not have, and for a key that is missing or unknown."""
+    if given is None:
+        return Rope(theta)
+    kind = given.choice("rope_type", tuple(ROPE_KEYS), given.choice("type", tuple(ROPE_KEYS), "default"))
+    theta = given.number("rope_theta", theta)
+    # transformers takes the window for the original one where a file does not name that.
+    defaults = {"original_max_position_embeddings": float(max_positions)}
+    scaling = {key: given.number(key, defaults.get(key, REQUIRED)) for key in ROPE_KEYS[kind]}
+    if kind == "llama3" and scaling["low_freq_factor"] == scaling["high_freq_factor"]:
+        raise given.error("low_freq_factor and high_freq_factor must differ")
+    given.done(only={"partial_rotary_factor": 1.0})
+    return Rope(theta, kind, scaling)
 
 
-def token_ids(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """bos and eos; the latter may be one id, several or none."""
-    eos = raw.get("eos_token_id")
-    return {
-        "bos_token_id": raw.get("bos_token_id"),
-        "eos_token_ids": () if eos is None else tuple(eos) if isinstance(eos, list) else (eos,),
-    }
-
-
-def read_rope(parameters: Mapping[str, Any] | None, theta: float) -> Rope:
-    """From `rope_parameters` or the older `rope_scaling` (whose theta stands beside it).
-
-    Raises:
-        UserError: a kind of scaling we do not have, or a key that it lacks or does not know.
-    """
-    given = dict(parameters or {})
-    kind = given.pop("rope_type", given.pop("type", "default"))
-    given.pop("type", None)
-    theta = given.pop("rope_theta", theta)
-    if given.pop("partial_rotary_factor", 1.0) != 1.0:
-        raise UserError("config.json: partial_rotary_factor is not supported, only 1.0")
-    if kind not in ROPE_KEYS:
-        raise UserError(f"config.json: RoPE scaling {kind!r} is not supported, only {', '.join(ROPE_KEYS)}")
-    if set(given) != ROPE_KEYS[kind]:
-        raise UserError(
-            f"config.json: RoPE scaling {kind!r} takes {sorted(ROPE_KEYS[kind])}, got {sorted(given)}"
-        )
-    return Rope(float(theta), kind, given)
-
-
-def layer_windows(kinds: list[str], num_layers: int, window: int | None) -> tuple[int | None, ...]:
-    """`layer_types` -> the window of each layer, which counts the token itself; None: all tokens."""
-    if len(kinds) != num_layers or set(kinds) - {"full_attention", "sliding_attention"}:
-        raise UserError(
-            f"config.json: layer_types must name 'full_attention' or 'sliding_attention' for each of {num_layers} layers, got {kinds}"
-        )
-    if "sliding_attention" in kinds:
-        positive("sliding_window", window)
+def read_windows(
+    fields: Fields, num_layers: int, window: int | None, default: list[str]
+) -> tuple[int | None, ...]:
+    """`layer_types` -> the window of each layer, which counts the token itself; None means all tokens."""
+    kinds = fields.names("layer_types", ("full_attention", "sliding_attention")) or default
+    if len(kinds) != num_layers:
+        raise fields.error(f"layer_types names {len(kinds)} layers, but there are {num_layers}")
+    if "sliding_attention" in kinds and window is None:
+        raise fields.error("sliding_window is null, but layer_types asks for a window")
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)

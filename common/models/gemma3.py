@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import config as read
 from . import llama
-from .config import ModelConfig, Rope
+from .config import ModelConfig, Rope, finish, read_decoder, read_windows, rope_of
+from .fields import Fields
 from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target
 from .model import Attend
 
@@ -29,36 +29,45 @@ class Gemma3Config(ModelConfig):
     scale: float  # of attention scores
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Gemma3Config:
-        """Raises UserError where a key is missing, unknown or not supported."""
-        used = [
-            *llama.USED,
-            *"layer_types sliding_window sliding_window_pattern _sliding_window_pattern rope_local_base_freq query_pre_attn_scalar".split(),
-        ]
-        gelu = {"hidden_activation": "gelu_pytorch_tanh", "hidden_act": "gelu_pytorch_tanh"}
-        off = {
-            "attn_logit_softcapping": None,
-            "final_logit_softcapping": None,
-            "use_bidirectional_attention": False,
-        }
-        read.check_keys(raw, [k for k in used if k != "mlp_bias"], only=gelu | off)
-        both = raw.get("rope_parameters") or {}
-        shared = {k: v for k, v in raw.items() if k != "rope_parameters"} | {
-            "tie_word_embeddings": raw.get("tie_word_embeddings", True)
-        }
-        shared.setdefault("head_dim", 256)
-        fields = llama.common_fields(shared | {"rope_theta": raw.get("rope_theta", 1e6)})
-        rope = read.read_rope(both["full_attention"], 1e6) if both else fields["rope"]
-        local = read.read_rope(both.get("sliding_attention"), raw.get("rope_local_base_freq", 1e4))
-        n, every = (
-            fields["num_layers"],
-            raw.get("sliding_window_pattern") or raw.get("_sliding_window_pattern") or 6,
+    def from_fields(cls, fields: Fields) -> Gemma3Config:
+        """Raises UserError for a key that is unknown, of a wrong type or not supported. All sizes have a default."""
+        sizes = read_decoder(fields, **SIZES)
+        fields.choice("hidden_activation", ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
+        global_rope, local_rope = read_ropes(fields, sizes["max_positions"])
+        n, every = sizes["num_layers"], fields.integer("sliding_window_pattern", 6)
+        kinds = ["sliding_attention" if (i + 1) % every else "full_attention" for i in range(n)]
+        return cls(
+            **sizes,
+            rope=global_rope,
+            local_rope=local_rope,
+            windows=read_windows(fields, n, fields.integer("sliding_window", 4096), kinds),
+            scale=fields.number("query_pre_attn_scalar", 256) ** -0.5,
+            **finish(
+                fields,
+                "_sliding_window_pattern",
+                hidden_act="gelu_pytorch_tanh",
+                use_bidirectional_attention=False,
+            ),
         )
-        kinds = raw.get("layer_types") or [
-            "sliding_attention" if (i + 1) % every else "full_attention" for i in range(n)
-        ]
-        return cls(**fields | dict(rope=rope, raw=raw), local_rope=local, windows=read.layer_windows(kinds, n, raw.get("sliding_window", 4096)),
-                   scale=raw.get("query_pre_attn_scalar", 256) ** -0.5)  # fmt: skip
+
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def read_ropes(fields: Fields, max_positions: int) -> tuple[Rope, Rope]:
+    """(of global layers, of local ones): older files scale the global one only, newer ones name both."""
+    theta, local_theta = fields.number("rope_theta", 1e6), fields.number("rope_local_base_freq", 1e4)
+    older, newer = fields.object("rope_scaling"), fields.object("rope_parameters")
+    far, near = (newer.object(key) if newer else None for key in ("full_attention", "sliding_attention"))
+    if newer:
+        newer.done()
+    rope = rope_of(far, theta, max_positions)
+    if older:
+        rope = rope_of(older, rope.theta, max_positions)
+    return rope, rope_of(near, local_theta, max_positions)
 
 
 class Norm(RMSNorm):

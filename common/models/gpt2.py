@@ -6,12 +6,11 @@ A token meets the others in one place only, `attend`. Shapes: N tokens, H heads,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
-from . import config as read
-from .config import ModelConfig
+from .config import ModelConfig, finish
+from .fields import Fields
 from .layers import MLP, Embedding, LayerInfo, LayerNorm, Linear, Target
 from .model import Attend
 
@@ -19,35 +18,29 @@ from .model import Attend
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GPT2Config(ModelConfig):
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> GPT2Config:
-        """Raises UserError where a key is missing, unknown or not supported."""
-        used = "vocab_size n_embd n_layer n_head n_positions n_inner layer_norm_epsilon activation_function tie_word_embeddings".split()
-        harmless = """n_ctx attn_pdrop embd_pdrop resid_pdrop summary_activation summary_first_dropout summary_proj_to_labels summary_type
-            summary_use_proj reorder_and_upcast_attn gradient_checkpointing""".split()
-        only = {"scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True}
-        read.check_keys(raw, used, harmless, only)
-        if (act := raw.get("activation_function", "gelu_new")) not in ("gelu_new", "gelu_pytorch_tanh"):
-            raise read.UserError(
-                f"config.json: activation_function = {act!r} is not supported, only 'gelu_new'"
-            )
-        size, heads = read.need(raw, "n_embd"), read.need(raw, "n_head")
+    def from_fields(cls, fields: Fields) -> GPT2Config:
+        """Raises UserError for a key that is missing, unknown, of a wrong type or not supported."""
+        size, heads = fields.integer("n_embd"), fields.integer("n_head")
         if size % heads:
-            raise read.UserError(f"config.json: n_embd {size} is no multiple of n_head {heads}")
+            raise fields.error(f"n_embd {size} is not a multiple of n_head {heads}")
+        fields.choice("activation_function", ("gelu_new", "gelu_pytorch_tanh"), "gelu_new")
         return cls(
-            model_type="gpt2",
-            vocab_size=read.need(raw, "vocab_size"),
+            vocab_size=fields.integer("vocab_size"),
             hidden_size=size,
-            intermediate_size=raw.get("n_inner") or 4 * size,
-            num_layers=read.need(raw, "n_layer"),
+            intermediate_size=fields.integer("n_inner", None) or 4 * size,
+            num_layers=fields.integer("n_layer"),
             num_heads=heads,
             num_kv_heads=heads,
             head_dim=size // heads,
-            max_positions=raw.get("n_positions", 1024),
-            tie_word_embeddings=bool(raw.get("tie_word_embeddings", True)),
-            norm_eps=raw.get("layer_norm_epsilon", 1e-5),
-            raw=raw,
-            **read.token_ids(raw),
+            max_positions=fields.integer("n_positions", 1024),
+            tie_word_embeddings=fields.flag("tie_word_embeddings", True),
+            norm_eps=fields.number("layer_norm_epsilon", 1e-5),
+            **finish(fields, UNUSED, scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False),
         )
+
+
+UNUSED = """n_ctx attn_pdrop embd_pdrop resid_pdrop reorder_and_upcast_attn summary_activation summary_first_dropout
+    summary_proj_to_labels summary_type summary_use_proj"""
 
 
 class Attention(nn.Module):

@@ -7,12 +7,11 @@ of requests, batches, caches or padding. Shapes: N tokens, Hq query heads, Hkv k
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
-from . import config as read
-from .config import ModelConfig, Rope
+from .config import ModelConfig, Rope, finish, read_decoder, read_rope
+from .fields import Fields
 from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target, rotate
 from .model import Attend
 
@@ -24,37 +23,12 @@ class LlamaConfig(ModelConfig):
     mlp_bias: bool
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> LlamaConfig:
-        """Raises UserError where a key is missing, unknown or not supported."""
-        read.check_keys(raw, USED, harmless=("pretraining_tp",), only={"hidden_act": "silu"})
-        return cls(**common_fields(raw), mlp_bias=bool(raw.get("mlp_bias")))
-
-
-USED = """vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
-    max_position_embeddings rms_norm_eps rope_theta rope_scaling rope_parameters attention_bias mlp_bias tie_word_embeddings""".split()
-
-
-def common_fields(raw: dict[str, Any]) -> dict[str, Any]:
-    """What Llama's config shares with those of its descendants."""
-    heads = read.need(raw, "num_attention_heads")
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling")
-    return dict(
-        model_type=raw["model_type"],
-        vocab_size=read.need(raw, "vocab_size"),
-        hidden_size=read.need(raw, "hidden_size"),
-        intermediate_size=read.need(raw, "intermediate_size"),
-        num_layers=read.need(raw, "num_hidden_layers"),
-        num_heads=heads,
-        num_kv_heads=raw.get("num_key_value_heads") or heads,
-        head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
-        max_positions=read.need(raw, "max_position_embeddings"),
-        tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
-        norm_eps=raw.get("rms_norm_eps", 1e-6),
-        attention_bias=bool(raw.get("attention_bias", False)),
-        rope=read.read_rope(rope, raw.get("rope_theta", 10000.0)),
-        raw=raw,
-        **read.token_ids(raw),
-    )
+    def from_fields(cls, fields: Fields) -> LlamaConfig:
+        """Raises UserError for a key that is missing, unknown, of a wrong type or not supported."""
+        sizes = read_decoder(fields)
+        fields.choice("hidden_act", ("silu",), "silu")
+        rope, bias = read_rope(fields, sizes["max_positions"]), fields.flag("mlp_bias", False)
+        return cls(**sizes, rope=rope, mlp_bias=bias, **finish(fields))
 
 
 class Attention(nn.Module):

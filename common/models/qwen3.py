@@ -7,14 +7,13 @@ on its projections are gone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import config as read
 from . import llama
-from .config import ModelConfig
+from .config import ModelConfig, finish, read_decoder, read_rope, read_windows
+from .fields import Fields
 from .layers import LayerInfo, RMSNorm, Target
 from .llama import Llama, LlamaConfig
 
@@ -24,22 +23,21 @@ class Qwen3Config(LlamaConfig):
     windows: tuple[int | None, ...]  # of each layer
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Qwen3Config:
-        """Raises UserError where a key is missing, unknown or not supported."""
-        used = [*llama.USED, "layer_types", "sliding_window", "use_sliding_window", "max_window_layers"]
-        read.check_keys(raw, used, only={"hidden_act": "silu"})
-        return cls(**llama.common_fields(raw), mlp_bias=False, windows=windows(raw))
-
-
-def windows(raw: dict[str, Any]) -> tuple[int | None, ...]:
-    """The window of each layer: from `layer_types`, or, in older files, from `max_window_layers` on."""
-    n, window = read.need(raw, "num_hidden_layers"), raw.get("sliding_window")
-    if not raw.get("use_sliding_window"):
-        return (None,) * n
-    default = [
-        "full_attention" if i < raw.get("max_window_layers", n) else "sliding_attention" for i in range(n)
-    ]
-    return read.layer_windows(raw.get("layer_types") or default, n, window)
+    def from_fields(cls, fields: Fields) -> Qwen3Config:
+        """Raises UserError for a key that is missing, unknown, of a wrong type or not supported."""
+        sizes = read_decoder(fields, head_dim=128, num_key_value_heads=32, max_position_embeddings=32768)
+        fields.choice("hidden_act", ("silu",), "silu")
+        rope, n = read_rope(fields, sizes["max_positions"]), sizes["num_layers"]
+        window, first = (
+            fields.integer("sliding_window", None),
+            fields.integer("max_window_layers", 28, least=0),
+        )
+        # Files without `layer_types` have windows from layer `max_window_layers` on.
+        kinds = ["full_attention" if i < first or window is None else "sliding_attention" for i in range(n)]
+        windows = read_windows(fields, n, window, kinds)
+        if not fields.flag("use_sliding_window", False):
+            windows = (None,) * n
+        return cls(**sizes, rope=rope, mlp_bias=False, windows=windows, **finish(fields))
 
 
 class Attention(llama.Attention):

@@ -29,6 +29,7 @@ __all__ = [
     "number",
     "read_prompt",
     "run",
+    "split_options",
     "stage_parser",
 ]
 
@@ -127,6 +128,13 @@ def add_bench_flags(parser: argparse.ArgumentParser, repeats: int = 5) -> None:
         metavar="FOLDER",
         help="where the result file goes (benchmarks/results/ and the machine's name)",
     )
+
+
+def split_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words before the first `--`, and those after it: a program's own flags, and what it passes to an engine."""
+    words = list(argv)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
 
 
 def read_prompt(args: argparse.Namespace) -> str:

@@ -38,7 +38,7 @@ COMMANDS = {  # command: (module, one line of help)
         "NN: the worked example, step by step; --all --write records them anew",
     ),
     "article": ("common.tutorial.texts.articles.render", "NN: the article in the terminal; --page"),
-    "articles": ("common.tutorial.texts.articles.command", "fill every block and number; --check, --fast"),
+    "articles": ("common.tutorial.texts.fill", "fill every block and number; --check, --fast"),
     "readme": (
         "common.tutorial.texts.readme",
         "fill README's tables; --commands lists what it tells to type",

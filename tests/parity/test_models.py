@@ -147,43 +147,6 @@ def test_gpt2_key_layouts_of_published_files(tmp_path):
         load(tmp_path)
 
 
-def test_the_older_spelling_of_a_config_means_the_same():
-    new = json.loads(CASES["llama3-scaled"].to_json_string(use_diff=False))
-    old = {k: v for k, v in new.items() if k != "rope_parameters"}
-    scaling = dict(new["rope_parameters"])
-    old |= {"rope_theta": scaling.pop("rope_theta"), "rope_scaling": scaling, "torch_dtype": "bfloat16"}
-    assert read_config(old) == read_config(new)
-    new = json.loads(CASES["gemma3"].to_json_string(use_diff=False))
-    old = {
-        k: v for k, v in new.items() if k not in ("rope_parameters", "layer_types", "_sliding_window_pattern")
-    }
-    old |= {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6}
-    assert read_config(old) == read_config(new)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"model_type": "mamba"}, "model_type 'mamba' is not supported; supported are gpt2, llama"),
-        ({"clip_qkv": 3}, "unknown key 'clip_qkv'"),
-        ({"hidden_act": "relu"}, "hidden_act = 'relu' is not supported"),
-        ({"num_key_value_heads": 3}, "no multiple"),
-        ({"num_hidden_layers": -1}, "num_layers is -1"),
-        ({"hidden_size": None}, "'hidden_size' is missing"),
-        (
-            {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
-            "RoPE scaling 'yarn' is not supported, only default, linear, llama3",
-        ),
-        ({"rope_parameters": {"rope_type": "linear"}}, "takes \\['factor'\\]"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config"),
-    ],
-)
-def test_a_config_that_cannot_be_honoured_is_refused_by_name(change, says):
-    raw = json.loads(CASES["llama-grouped"].to_json_string(use_diff=False)) | change
-    with pytest.raises(UserError, match=says):
-        read_config(raw)
-
-
 def test_modules_replaced_before_loading_take_the_weights(tmp_path):
     """The seam that quantisation, adapters and shards use: another Linear, half of its columns, int8 in place of floats."""
     from common.models import Linear

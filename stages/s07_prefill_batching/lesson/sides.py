@@ -8,22 +8,14 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-import torch
-
-from common.equality import Tally, assert_same_tokens
+from common.bench.load import Job
+from common.bench.reference import require_equal
+from common.equality import Tally
 from common.tutorial import load_stage
 
 from .. import engine
 
 ROWS = (1, 2, 4, 5, 8, 16)  # requests in a batch
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A greedy request: its prompt, and how many tokens it gets."""
-
-    prompt: list[int]
-    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +69,8 @@ class Sides:
 
     def require_equal(self, jobs: Sequence[Job], rows: int, expected: Sequence[Sequence[int]]) -> None:
         """Raises AssertionError where a batch writes other tokens than the previous stage, near ties aside."""
-        for job, ours, reference in zip(jobs, self.serve(jobs, rows).tokens, expected, strict=True):
-
-            def go_on(done: list[int], job: Job = job, ours: list[int] = ours) -> list[int]:
-                rest = Job(job.prompt + done, job.limit - len(done))
-                return self.serve([rest], rows).tokens[0] if done else ours
-
-            def scores(i: int, job: Job = job, reference: Sequence[int] = reference) -> torch.Tensor:
-                return self.scores(job.prompt + list(reference[:i]))
-
-            assert_same_tokens(go_on, reference, scores, tally=self.tally)
-
-    @torch.inference_mode()
-    def scores(self, tokens: Sequence[int]) -> torch.Tensor:
-        """tokens -> logits [vocab_size] of the next one, by the plain attention of the first stage."""
-        attend, made = load_stage(1).engine.CausalAttention(), self.batched[1]
-        ids = torch.tensor(tokens, device=made.device)
-        hidden = made.model(ids, torch.arange(len(ids), device=made.device), attend)
-        logits: torch.Tensor = made.model.logits(hidden[-1:])[0]
-        return logits
+        for job, ours, theirs in zip(jobs, self.serve(jobs, rows).tokens, expected, strict=True):
+            require_equal(engine, self.batched[rows], job.prompt, ours, theirs, self.tally)
 
 
 def time_steps(

@@ -10,9 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.bench.load import Job, drive
+from common.bench.measure import interleave
+from common.bench.reference import require_equal
+from common.equality import Tally
 from common.loader import find_checkpoint
 
 from .. import engine
+
+CONTEXT, NEW = 64, 128  # tokens of each prompt, and after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +122,25 @@ def dissect(made: engine.Engine, prompts: Sequence[list[int]], count: int) -> Pa
     return Parts({**found, "attention": attention, "sample": rest})
 
 
-def matmul_rate(weight: Tensor) -> float:
-    """Operations per second of a large matrix product: what this machine's arithmetic gives at best."""
-    size = 8192 if weight.device.type == "cuda" else 1024
-    a, b = (torch.ones(size, size, device=weight.device, dtype=weight.dtype) for _ in range(2))
-    seconds = []
-    for _ in range(8):
-        start = time.perf_counter()
-        float((a @ b)[0, 0])
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds)
+def measure_crowd(made: engine.Engine, model: str, prompts: Sequence[list[int]], tally: Tally,
+                  repeats: int) -> dict[str, list[Crowd]]:  # fmt: skip
+    """Ours against transformers: the same tokens first, then runs of each in turns."""
+    theirs = Batched(model, made.device, made.dtype)
+    runs: dict[str, list[Crowd]] = {"transformers": [], "ours": []}
+    mine, reference = together(made, prompts), theirs.run(prompts, NEW)
+    for prompt, a, b in zip(prompts, mine.tokens, reference.tokens, strict=True):
+        require_equal(engine, made, prompt, a, b, tally)
+    sides = {
+        "transformers": lambda: runs["transformers"].append(theirs.run(prompts, NEW)),
+        "ours": lambda: runs["ours"].append(together(made, prompts)),
+    }
+    interleave(sides, repeats, warmup=0, device=made.device)
+    return runs
+
+
+def together(made: engine.Engine, prompts: Sequence[list[int]]) -> Crowd:
+    """All requests at once, by our engine. The first step reads the prompts."""
+    start = time.perf_counter()
+    served = drive(engine, made, [Job(prompt, NEW) for prompt in prompts])
+    total = time.perf_counter() - start
+    return Crowd([one.tokens for one in served], max(one.at[0] for one in served), total)

@@ -1,102 +1,93 @@
-"""Requests that come at given moments, served by an engine stepped by hand; when each of their tokens came out."""
+"""The same arrivals on several engines, in turns: a trace of mixed requests, and long prompts among requests that decode."""
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from common.equality import Tally, assert_same_tokens
+from common.bench.arrivals import poisson_times
+from common.bench.load import Job, Served, drive
+from common.bench.reference import require_equal
+from common.equality import Tally
 from common.tutorial import load_stage
 
+from .. import engine
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A greedy request: when it comes, in seconds from the start, its prompt, and how many tokens it gets."""
+ROWS = 16
+REQUESTS, RATE = 48, 16.0  # of the trace: how many, and how many per second
+# tokens; mixed with each other
+PROMPTS = (8, 96, 24, 16, 64, 12, 40, 128)
+LIMITS = (8, 64, 16, 96, 32, 8, 48, 24, 16)
+READERS, READ = 6, 160  # requests that decode, and their tokens, while long prompts come
+LONG, LONGS, EVERY = 512, 5, 0.3  # tokens of a long prompt, how many, seconds between two
+BUDGET = 64  # tokens of a step when prompts are chunked
 
-    due: float
-    prompt: list[int]
-    limit: int
+Side = tuple[ModuleType, Any]  # the package of an engine, and the engine
 
 
 @dataclass(slots=True)
-class Served:
-    """What a client saw. Seconds from the start."""
+class Traffic:
+    """Engines on the same weights, and the runs of each."""
 
-    job: Job
-    tokens: list[int] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)  # of each token
+    parts: tuple[Any, Any, Any]  # model, tokenizer, config
+    text: list[int]  # that prompts are taken from
+    tally: Tally = field(default_factory=Tally)
+    computed_before: int = 0  # tokens through the model of stage 07's engine, of one run of the trace
 
-    @property
-    def ttft(self) -> float:
-        """From the moment it was due: that it is noticed only between two steps is part of the wait."""
-        return self.at[0] - self.job.due
+    def make(self, **config: Any) -> engine.Engine:
+        return engine.Engine(*self.parts, engine.EngineConfig(**config))
 
-    @property
-    def gaps(self) -> list[float]:
-        return [after - before for before, after in zip(self.at, self.at[1:], strict=False)]
+    def trace(self, repeats: int, seed: int) -> dict[str, list[list[Served]]]:
+        """Each run of a trace of arrivals, in stage 07, in static mode and continuous."""
+        jobs = [
+            Job(self.text[7 * i : 7 * i + PROMPTS[i % len(PROMPTS)]], LIMITS[i % len(LIMITS)], due)
+            for i, due in enumerate(poisson_times(REQUESTS, RATE, seed))
+        ]
+        before, solo = load_stage(7).engine, load_stage(6).engine
+        config = before.EngineConfig(max_seq_len=256, max_num_seqs=ROWS, batch_wait=0.0)
+        static = self.make(max_seq_len=256, max_num_seqs=ROWS, batching_mode="static")
+        sides: dict[str, Side] = {
+            "before": (before, before.Engine(*self.parts, config)),
+            "static": (engine, static),
+            "after": (engine, self.make(max_seq_len=256, max_num_seqs=ROWS)),
+        }
+        alone = solo.Engine(*self.parts, solo.EngineConfig(max_seq_len=256))
+        for job in jobs[::4]:  # the reference that knows of no batch
+            theirs = alone.generate([job.prompt], solo.SamplingParams(job.limit, ignore_eos=True))
+            mine = sides["after"][1].generate([job.prompt], engine.SamplingParams(job.limit, ignore_eos=True))
+            require_equal(*sides["after"], job.prompt, mine[0].tokens, theirs[0].tokens, self.tally)
+        found = self.compare(jobs, sides, repeats)
+        self.computed_before = sides["before"][1].runner.num_computed // (repeats + 1)
+        return found
 
+    def chunks(self, repeats: int) -> dict[str, list[list[Served]]]:
+        """Each run of long prompts among readers, who come first, with whole prompts and with chunks."""
+        readers = [Job(self.text[5 * i : 5 * i + 16], READ) for i in range(READERS)]
+        longs = [Job(self.text[i : i + LONG], 4, 0.2 + EVERY * i) for i in range(LONGS)]
+        config: dict[str, Any] = dict(
+            max_seq_len=640, max_num_seqs=READERS + 4, max_num_batched_tokens=BUDGET
+        )
+        whole = self.make(**config, chunked_prefill=False)
+        sides: dict[str, Side] = {"whole": (engine, whole), "chunked": (engine, self.make(**config))}
+        return self.compare(readers + longs, sides, repeats)
 
-def poisson(count: int, rate: float, seed: int) -> list[float]:
-    """Moments of `count` arrivals at `rate` a second that know nothing of each other."""
-    draw, now, moments = random.Random(seed), 0.0, []
-    for _ in range(count):
-        now += draw.expovariate(rate)
-        moments.append(now)
-    return moments
-
-
-def drive(package: ModuleType, made: Any, jobs: Sequence[Job]) -> list[Served]:
-    """Serves the jobs, each added once it is due. made: an engine of stage 07 or later, without its thread."""
-    served = [Served(job) for job in jobs]
-    left = sorted(served, key=lambda one: one.job.due)
-    open_ones, start = len(left), time.perf_counter()
-
-    def reader(one: Served) -> Any:
-        def take(output: Any) -> None:
-            nonlocal open_ones
-            now = time.perf_counter() - start
-            one.tokens += output.tokens
-            one.at += [now] * len(output.tokens)
-            open_ones -= output.finish_reason is not None
-
-        return take
-
-    while open_ones:
-        now = time.perf_counter() - start
-        while left and left[0].job.due <= now:
-            one = left.pop(0)
-            params = package.SamplingParams(one.job.limit, ignore_eos=True)
-            made.add(one.job.prompt, params, None, reader(one))
-        if len(left) == open_ones:  # nobody is here
-            time.sleep(max(0.0, left[0].job.due - (time.perf_counter() - start)))
-        else:
-            made.step()
-    return served
-
-
-def scores_of(model: Any, tokens: Sequence[int]) -> Any:
-    """tokens -> logits [vocab_size] of the next one, by the plain attention of the first stage."""
-    import torch
-
-    with torch.inference_mode():
-        ids = torch.tensor(tokens, device=model.device)
-        hidden = model(ids, torch.arange(len(ids), device=ids.device), load_stage(1).engine.CausalAttention())
-        return model.logits(hidden[-1:])[0]
-
-
-def require_equal(package: ModuleType, made: Any, mine: Sequence[int], theirs: Sequence[int], prompt: list[int],
-                  tally: Tally) -> None:  # fmt: skip
-    """Raises AssertionError where two sides wrote different tokens behind a prompt, near ties aside."""
-
-    def go_on(done: list[int]) -> Sequence[int]:
-        if not done:
-            return mine
-        params = package.SamplingParams(len(theirs) - len(done), ignore_eos=True)
-        tokens: list[int] = made.generate([prompt + done], params)[0].tokens
-        return tokens
-
-    assert_same_tokens(go_on, theirs, lambda i: scores_of(made.model, prompt + list(theirs[:i])), tally=tally)
+    def compare(
+        self, jobs: Sequence[Job], sides: dict[str, Side], repeats: int
+    ) -> dict[str, list[list[Served]]]:
+        """An untimed round that is checked, then `repeats` of each side in turns, each with the tokens of the first side."""
+        first = {name: drive(*side, jobs) for name, side in sides.items()}
+        reference, *others = sides
+        for name in others:
+            for mine, theirs in zip(first[name], first[reference], strict=True):
+                require_equal(*sides[name], mine.job.prompt, mine.tokens, theirs.tokens, self.tally)
+        found: dict[str, list[list[Served]]] = {name: [] for name in sides}
+        for turn in range(repeats):
+            for name in sides if turn % 2 == 0 else reversed(sides):
+                found[name].append(drive(*sides[name], jobs))
+                for mine, theirs in zip(found[name][-1], first[name], strict=True):
+                    # Other requests beside it, other rounding: a near tie, or a fault.
+                    if mine.tokens != theirs.tokens:
+                        require_equal(*sides[name], mine.job.prompt, mine.tokens, theirs.tokens, self.tally)
+        return found
