@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from common.bench.colours import GREY, PALETTE, ROLES
 from common.errors import UserError
 
 __all__ = [
@@ -33,10 +34,8 @@ __all__ = [
     "save",
 ]
 
-# Okabe and Ito, "Color Universal Design" (2008), darkest first; the marker tells lines apart without any colour.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-GREY = "#6B6B6B"
+COLORS = PALETTE
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # tell lines apart without any colour
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
@@ -78,15 +77,25 @@ def new_figure(title: str, xlabel: str = "", ylabel: str = "", height: float = 4
     return figure, axes
 
 
-def line(axes: Axes, x: Sequence[float], y: Sequence[float], label: str, dashed: bool = False) -> None:
-    """A line in the next colour and marker. dashed: for what was computed and not measured, e.g. a bound."""
+def line(
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    label: str,
+    dashed: bool = False,
+    role: str | None = None,
+) -> None:
+    """A line in the next colour and marker. dashed: for what was computed and not measured, e.g. a bound.
+
+    role: one of `colours.ROLES`, for a line about waiting, wasted, computed or reused work.
+    """
     index = sum(drawn.get_linestyle() == "-" for drawn in axes.get_lines())
     with mpl.rc_context(_STYLE):
         axes.plot(
             x,
             y,
             label=label,
-            color=GREY if dashed else COLORS[index % len(COLORS)],
+            color=GREY if dashed else ROLES[role] if role else COLORS[index % len(COLORS)],
             marker="" if dashed else MARKERS[index % len(MARKERS)],
             linestyle="--" if dashed else "-",
         )
@@ -124,10 +133,16 @@ def _apart(ends: list[tuple[float, Any]], gap: float) -> list[tuple[float, Any]]
     return [(place - shift, item) for place, item in placed]
 
 
-def bars(axes: Axes, names: Sequence[str], values: Sequence[float], form: str = "{:,.0f}") -> None:
-    """Horizontal bars, first on top, each with its value beside it."""
+def bars(
+    axes: Axes,
+    names: Sequence[str],
+    values: Sequence[float],
+    form: str = "{:,.0f}",
+    role: str | None = None,
+) -> None:
+    """Horizontal bars, first on top, each with its value beside it. role: as for a line."""
     with mpl.rc_context(_STYLE):
-        drawn = axes.barh(range(len(names)), values, color=COLORS[0], height=0.62)
+        drawn = axes.barh(range(len(names)), values, color=ROLES[role] if role else COLORS[0], height=0.62)
         axes.bar_label(drawn, [form.format(value) for value in values], padding=5, color="#333333")
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()

@@ -1,28 +1,36 @@
 """Pictures of state as SVG: rows of labelled cells, what each is at this moment, and brackets under them.
 
-The same data gives the same bytes. Marks differ in border and hatching as well as in colour (Okabe and
-Ito's, which colour-blind readers can tell apart). What is drawn is for `figures` to say.
+The same data gives the same bytes. Marks have the colours of `common.bench.colours`, and differ in border and hatching
+too. What is drawn is for `figures` to say.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from common.bench.colours import GREY, ROLES
 from common.errors import UserError
 
 MARKS = {  # letter: (name in the legend, fill, border, more attributes)
-    "w": ("written now", "#F6C48F", "#D55E00", 'stroke-width="2.5"'),
-    "r": ("read", "#BFDDF2", "#0072B2", ""),
-    "k": ("kept, not read", "#E7F0E9", "#009E73", ""),
-    "s": ("shared", "#D9EFE6", "#009E73", 'stroke-width="2.5" stroke-dasharray="6 2"'),
-    "c": ("computed, then thrown away", "#F7DCE9", "#CC79A7", 'stroke-dasharray="2 2"'),
-    "p": ("padding: computed for nothing", "url(#hatch)", "#6B6B6B", ""),
+    "w": ("computed in this step", "#F6C48F", ROLES["computed"], 'stroke-width="2.5"'),
+    "v": ("computed in this step: many tokens", "#EE9A4D", ROLES["computed"], 'stroke-width="2.5"'),
+    "r": ("read, not computed again", "#BFDDF2", ROLES["reused"], ""),
+    "k": ("kept", "#E7F0E9", ROLES["kept"], ""),
+    "s": ("shared", "#D9EFE6", ROLES["kept"], 'stroke-width="2.5" stroke-dasharray="6 2"'),
+    "c": ("wasted: computed again", "#F7DCE9", ROLES["wasted"], 'stroke-dasharray="2 2"'),
+    "p": ("wasted: padding", "url(#hatch)", ROLES["wasted"], ""),
+    "q": ("waits", "#FBEFC9", ROLES["waiting"], ""),
+    "n": ("", "#FFFFFF", GREY, ""),  # plays none of these roles
     "f": ("free", "#FFFFFF", "#B5B5B5", 'stroke-dasharray="3 3"'),
-    ".": ("", "none", "none", ""),  # no cell at all
+    "t": ("", "none", "none", ""),  # text without a cell
+    ".": ("", "none", "none", ""),  # nothing at all
 }
+NO_LEGEND = "t."
 CELL_H, GAP, CHAR, MARGIN = 30, 4, 7.3, 16
+TITLE_CHAR = 8.6  # of a title, which is bold
 FONT = "font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\""
 TEXT = "font-family=\"system-ui, 'DejaVu Sans', Helvetica, Arial, sans-serif\""
 
@@ -57,11 +65,14 @@ def draw(
     left = MARGIN + max((len(row.label) for row in rows), default=0) * CHAR + 10
     body: list[str] = []
     y, right = float(MARGIN), 0.0
+    longest_row = max((len(row.cells) for row in rows), default=0)
+    room = max(620.0, left + longest_row * (cell + GAP)) - MARGIN
     for panel in panels:
-        if panel.title:
-            body.append(_text(MARGIN, y + 14, panel.title, TEXT, 14, "start", "600"))
-            right = max(right, MARGIN + len(panel.title) * 7.6)
-            y += 28
+        for text in textwrap.wrap(panel.title, int(room / TITLE_CHAR)):
+            body.append(_text(MARGIN, y + 14, text, TEXT, 14, "start", "600"))
+            right = max(right, MARGIN + len(text) * TITLE_CHAR)
+            y += 20
+        y += 8 if panel.title else 0
         for row in panel.rows:
             lines, y, end = _row(row, left, y, cell)
             body += lines
@@ -87,8 +98,9 @@ def _check(row: Row) -> None:
 def _row(row: Row, left: float, y: float, cell: float) -> tuple[list[str], float, float]:
     out = [_text(left - 10, y + 20, row.label, TEXT, 13, "end")] if row.label else []
     for at, (text, mark) in enumerate(zip(row.cells, row.marks, strict=True)):
-        if mark != ".":
+        if mark not in NO_LEGEND:
             out.append(_cell(left + at * (cell + GAP), y, cell, mark))
+        if mark != ".":
             out.append(_text(left + at * (cell + GAP) + cell / 2, y + 20, text, FONT, 12, "middle"))
     end = left + len(row.cells) * (cell + GAP)
     if row.note:
@@ -116,7 +128,8 @@ def _row(row: Row, left: float, y: float, cell: float) -> tuple[list[str], float
 def _legend(
     rows: Sequence[Row], y: float, names: dict[str, str], width: float
 ) -> tuple[list[str], float, float]:
-    used = [mark for mark in MARKS if mark != "." and any(mark in row.marks for row in rows)]
+    used = [mark for mark in MARKS if mark not in NO_LEGEND and any(mark in row.marks for row in rows)]
+    used = [mark for mark in used if names.get(mark, MARKS[mark][0])]
     out, x, end = [], float(MARGIN), 0.0
     for mark in used:
         name = names.get(mark, MARKS[mark][0])
@@ -152,7 +165,7 @@ def _text(
 def _document(title: str, body: list[str], width: float, height: float) -> str:
     size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
     hatch = '<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    hatch += '<rect width="6" height="6" fill="#F2F2F2"/><path d="M0 0v6" stroke="#B5B5B5" stroke-width="2"/></pattern>'
+    hatch += '<rect width="6" height="6" fill="#FBF0F6"/><path d="M0 0v6" stroke="#E3B5CE" stroke-width="2"/></pattern>'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
         f"<title>{escape(title)}</title>",

@@ -11,7 +11,8 @@ hand. One file is one figure; `kind` says which:
     [[panel.row]]
     label = "K, V"
     cells = ["Once", "·upon", "·a", ""]
-    marks = "wwwf"                       w written, r read, k kept, s shared, c thrown away, p padding, f free
+    marks = "wwwf"                       w computed, v many tokens computed, r reused, k kept, s shared, c and p wasted,
+                                         q waits, f free, n none of these, t text alone, . nothing; see `drawing`
     index = ["0", "1", "2", "3"]
     brackets = [[0, 2, "context"]]
     note = "..."

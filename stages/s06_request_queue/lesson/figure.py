@@ -27,7 +27,7 @@ def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> list[Path]:
     waits = [value(result, f"wait_x_{n}") for n in labels]
     services = [value(result, f"service_ms_{n}") for n in labels]
     p95 = [result["values"][f"wait_ms_{n}"]["p95"] / s for n, s in zip(labels, services, strict=True)]
-    line(axes, loads, waits, "mean wait")
+    line(axes, loads, waits, "mean wait", role="waiting")
     line(axes, loads, p95, "P95 of the waits")
     top = max(*loads, 92.0)
     curve = [x / 4 for x in range(int(4 * min(top, 96)) + 1)]

@@ -39,10 +39,10 @@ def padding(result: dict[str, Any], folder: Path) -> Path:
     figure, axes = new_figure(
         "The larger the rectangle, the more of it is empty",
         "requests in the batch",
-        "% computed for nobody",
+        "% wasted on padding",
     )
-    line(axes, rows, values(result, "mixed_padding_share", rows), "mixed limits")
-    line(axes, rows, values(result, "padding_share", rows), "equal limits")
+    line(axes, rows, values(result, "mixed_padding_share", rows), "mixed limits", role="wasted")
+    line(axes, rows, values(result, "padding_share", rows), "equal limits", role="wasted")
     powers(axes, rows)
     axes.set_ylim(0)
     name_lines(axes)

@@ -22,8 +22,8 @@ NAMES = {
 def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> list[Path]:
     """<name>-waits.svg from results/<machine>/<name>.json. Raises UserError."""
     result = load_result(name, machine)
-    figure, axes = new_figure("Who joins at once waits for nobody's end", "ms")
-    bars(axes, list(NAMES.values()), [float(result["values"][key]["value"]) for key in NAMES])
+    figure, axes = new_figure("Joining at the next step means no wait for a batch to finish", "ms")
+    bars(axes, list(NAMES.values()), [float(result["values"][key]["value"]) for key in NAMES], role="waiting")
     workload = result["workload"]
     caption(
         figure,
