@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -620,6 +621,22 @@ def test_chart_is_out_of_date_when_its_result_changes(project: Path) -> None:
 
 
 # --- this repository -------------------------------------------------------------------------------------------------
+
+
+def terms(text: str) -> set[str]:
+    """Words in bold that define something: no sentence, no list entry with a full stop."""
+    plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    found = (" ".join(bold.split()) for bold in re.findall(r"\*\*(?=\S)([^*]+?)(?<=\S)\*\*", plain))
+    return {term.lower() for term in found if len(term.split()) < 5 and not term.endswith((".", "?", ","))}
+
+
+def test_terms_that_articles_00_to_04_define_are_in_the_glossary() -> None:
+    glossary = (ROOT / "articles" / "glossary.md").read_text(encoding="utf-8")
+    known = {part for term in terms(glossary) for part in (term, *term.split(", "), *term.split(" ("))}
+    known |= {f"{term}s" for term in known} | {term.split(" (")[-1].rstrip(")") for term in known}
+    for path in sorted((ROOT / "articles").glob("0[0-4]-*.md")):
+        missing = terms(path.read_text(encoding="utf-8")) - known
+        assert not missing, f"{path.name}: {sorted(missing)}"
 
 
 def test_texts_of_this_repository_are_true() -> None:
