@@ -190,7 +190,7 @@ def test_a_tokenizer_of_another_kind_is_refused_by_name(tmp_path, change, messag
         load_bpe(tmp_path)
 
 
-def test_bad_text_and_bad_ids_are_one_line():
+def test_bad_text_and_bad_ids_are_answered_in_one_line():
     with pytest.raises(UserError, match=r"lone surrogate U\+D800"):
         BOTH[0].encode("a\ud800")
     with pytest.raises(UserError, match="token id 99999 is not in the vocabulary"):
@@ -253,7 +253,7 @@ def test_no_token_sees_a_later_one(checkpoint):
         np.testing.assert_allclose(long[layer][:3], hidden, rtol=1e-5, atol=1e-5, err_msg=layer)
 
 
-def test_numpy_refuses_what_it_does_not_write_out(tmp_path, random_gpt2, random_llama, save_random):
+def test_numpy_refuses_what_it_does_not_implement(tmp_path, random_gpt2, random_llama, save_random):
     rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
     with pytest.raises(UserError, match="scaled RoPE"):
         agreement.NumpyLlama.from_folder(save_random(tmp_path, "llama", rope_parameters=rope))
@@ -270,14 +270,14 @@ def test_the_comparison_names_the_first_layer_that_is_wrong(random_gpt2):
     assert report.first_over() == {"ours (torch)": "layer 1", "NumPy": None}
 
 
-def test_the_comparison_takes_nan_for_wrong_and_other_shapes_for_a_mistake():
+def test_the_comparison_calls_nan_wrong_and_refuses_other_shapes():
     good = {"layer 0": np.ones((2, 3), np.float32)}
     assert first_over(compare(good, {"bad": {"layer 0": good["layer 0"] * np.nan}})) == {"bad": "layer 0"}
     with pytest.raises(UserError, match="'layer 0' is missing"):
         compare(good, {"bad": {}})
 
 
-def test_without_transformers_the_comparison_says_so_and_goes_on(random_gpt2, monkeypatch, capsys):
+def test_without_transformers_the_comparison_says_so_and_continues(random_gpt2, monkeypatch, capsys):
     def missing(folder):
         raise ImportError("No module named 'transformers'")
 
@@ -338,7 +338,7 @@ def test_every_bfloat16_is_widened_exactly():
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-1], lambda data: data[:5], lambda data: b"\xff" * 100, lambda data: b""]
 )
-def test_a_damaged_file_is_one_line(tmp_path, damage):
+def test_a_damaged_file_is_answered_in_one_line(tmp_path, damage):
     save_file({"x": torch.ones(3)}, tmp_path / "model.safetensors")
     data = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(damage(data))
@@ -388,7 +388,7 @@ def test_a_prompt_that_fills_the_window_works_and_a_longer_one_is_refused(random
         (["--model", "/no/such/folder"], "no such folder"),
     ],
 )
-def test_wrong_input_is_one_line(random_gpt2, capsys, flags, message):
+def test_wrong_input_is_answered_in_one_line(random_gpt2, capsys, flags, message):
     status, _, err = demo(capsys, "--model", str(random_gpt2), *flags)
     assert status == 2
     assert message in err
@@ -417,7 +417,7 @@ def test_the_benchmark_checks_times_and_records(random_gpt2, tmp_path, capsys, m
     assert "bound set by" in capsys.readouterr().out
 
 
-def test_the_benchmark_times_nothing_that_is_wrong(random_gpt2, tmp_path, monkeypatch):
+def test_the_benchmark_does_not_time_wrong_results(random_gpt2, tmp_path, monkeypatch):
     model, tokenizer, config = load_model(random_gpt2, "cpu", "float32")
     model.blocks.layers[2].mlp.down.bias += 0.01
     monkeypatch.setattr(bench, "load_model", lambda *_: (model, tokenizer, config))

@@ -108,7 +108,7 @@ class Scripted:
 
 
 def say(tokenizer, tokens, limit=None, **options):
-    """What the loop makes of a model that says `tokens`, behind a prompt of one token."""
+    """What the loop makes of a model that says `tokens`, after a prompt of one token."""
     model = Scripted([*tokens, 2])  # one more, in case the loop goes on too long
     return list(engine.generate(model, [5], limit or len(tokens) + 1, tokenizer=tokenizer, **options))
 
@@ -147,10 +147,10 @@ def test_text_ends_before_a_stop_string_that_spans_tokens(tokenizer):
     out = say(tokenizer, ids, stop=["old king", "zebra"])
     assert text_of(out) == "There lived an "
     assert out[-1].finish_reason == "stop"
-    assert len(out) < len(ids)  # it does not run on behind the stop string
+    assert len(out) < len(ids)  # it does not go on after the stop string
 
 
-def test_what_looked_like_a_stop_string_is_shown_when_it_is_none(tokenizer):
+def test_text_that_only_looked_like_a_stop_string_is_shown(tokenizer):
     ids = tokenizer.encode("an old king")
     out = say(tokenizer, ids, limit=len(ids), stop=["old kings", "king\n"])
     assert text_of(out) == "an old king"
@@ -171,7 +171,7 @@ def test_an_end_token_releases_what_was_held_back(tokenizer):
     stops=st.lists(st.text("abé", min_size=1, max_size=4), max_size=3),
     cuts=st.lists(st.integers(0, 24), max_size=24),
 )
-def test_the_cut_is_where_it_would_be_in_the_whole_text_however_it_comes_in_tokens(text, stops, cuts):
+def test_the_text_ends_at_the_same_place_however_it_is_divided_into_tokens(text, stops, cuts):
     ends = [text.find(stop) + len(stop) for stop in stops if stop in text]
     seen = text[: min(ends)] if ends else text  # as far as the first stop string that is complete
     expected = min((seen.split(stop)[0] for stop in stops), key=len, default=seen)
@@ -220,7 +220,7 @@ def test_only_new_tokens_and_their_text_are_returned(random_gpt2):
     assert whole == ids[5:]  # the same text when the prompt already holds its beginning
 
 
-def test_the_prompt_that_was_given_is_not_changed(random_gpt2):
+def test_the_callers_prompt_is_not_changed(random_gpt2):
     prompt = [5, 6, 7]
     collect(engine.generate(random_gpt2[0], prompt, 3))
     assert prompt == [5, 6, 7]
@@ -273,8 +273,8 @@ def assert_same_as_transformers(folder, model, prompt, new, eos_ids):
     reference = box.BlackBox(folder, torch.device("cpu"), torch.float32)
     theirs, logits = reference.generate(prompt, new, eos_ids)
 
-    def ours(behind):
-        return collect(engine.generate(model, [*prompt, *behind], new - len(behind), eos_ids=eos_ids)).tokens
+    def ours(begun):
+        return collect(engine.generate(model, [*prompt, *begun], new - len(begun), eos_ids=eos_ids)).tokens
 
     reference.check(ours, theirs.tokens, logits)
     return theirs
@@ -298,12 +298,12 @@ def test_32_tokens_of_a_shipped_checkpoint_equal_transformers(name):
     assert theirs.tokens
 
 
-def test_a_wrong_token_is_not_taken_for_the_same(folders, random_gpt2):
+def test_a_wrong_token_is_not_accepted(folders, random_gpt2):
     reference = box.BlackBox(folders["gpt2"], torch.device("cpu"), torch.float32)
     theirs, logits = reference.generate([5, 6], 8)
     wrong = [*theirs.tokens[:5], int(logits[5].argmin()), *theirs.tokens[6:]]
     with pytest.raises(AssertionError, match="token 5"):
-        reference.check(lambda behind: wrong[len(behind) :], theirs.tokens, logits)
+        reference.check(lambda begun: wrong[len(begun) :], theirs.tokens, logits)
 
 
 def test_the_black_box_is_timed_token_by_token_and_stops_at_end_tokens(folders):
@@ -320,7 +320,7 @@ def test_the_black_box_is_timed_token_by_token_and_stops_at_end_tokens(folders):
 # What the demo shows around it
 
 
-def test_time_between_tokens_that_the_reader_spends_does_not_count(monkeypatch):
+def test_time_that_the_reader_spends_between_tokens_does_not_count(monkeypatch):
     clock = [0.0]
     monkeypatch.setitem(timed.__globals__, "perf_counter", lambda: clock[0])
 
@@ -513,7 +513,7 @@ def test_benchmark_compares_then_times_and_records(bench, folders, tmp_path, mon
     assert "ours reaches" in capsys.readouterr().out
 
 
-def test_benchmark_times_nothing_when_tokens_differ(bench, folders, tmp_path, monkeypatch, capsys):
+def test_benchmark_does_not_time_different_tokens(bench, folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "LENGTHS", (8,))
     monkeypatch.setattr(compare, "collect", lambda tokens: SimpleNamespace(tokens=[3] * len(list(tokens))))
     assert run(bench.main, ["--model", str(folders["gpt2"]), "--quick", "--results", str(tmp_path)]) == 1
@@ -521,7 +521,7 @@ def test_benchmark_times_nothing_when_tokens_differ(bench, folders, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_work_that_is_counted_is_the_work_that_is_done(random_gpt2):
+def test_the_work_counted_is_the_work_done(random_gpt2):
     model, _, _ = random_gpt2
     rows = []
     handle = model.embed.register_forward_hook(lambda module, inputs, out: rows.append(len(out)))

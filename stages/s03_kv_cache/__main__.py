@@ -58,7 +58,7 @@ class Scene:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(
         "python -m stages.s03_kv_cache",
-        "The KV cache: the same text with and without it, timed; what lies in it; what it costs.",
+        "The KV cache: the same text with and without it, timed; what is in it; what it costs.",
         ['--prompt "The old king" --max-tokens 200', "--model storyteller-llama", "--prompt-file tale.txt"],
     )
     add_model_flags(parser)

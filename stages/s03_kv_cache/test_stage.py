@@ -169,7 +169,7 @@ def test_logits_after_rolling_back_equal_a_fresh_run(model, kept):
 
 
 @pytest.mark.parametrize("length", [-1, 6])
-def test_what_is_not_there_cannot_be_kept(length):
+def test_more_tokens_than_there_are_cannot_be_kept(length):
     cache = engine.KVCache([LayerInfo(0, 1.0, None, 2, 1, 4)], 8, CPU, torch.float32)
     cache.extend(5)
     with pytest.raises(UserError, match=rf"cannot truncate to {length} tokens: the KV cache holds 5"):
@@ -283,7 +283,7 @@ def demo(random_gpt2, monkeypatch):
     return lambda *flags: run(module.main, ["--model", str(random_gpt2), "--device", "cpu", *flags])
 
 
-def test_picture_shows_what_lies_in_the_cache(models):
+def test_picture_shows_what_is_in_the_cache(models):
     from .lesson.picture import watch
 
     steps = watch(models["gpt2"], [5, 6, 7, 8])

@@ -1,4 +1,4 @@
-"""Stage 04's promises: one facade for all requests, OpenAI's protocol around it, and no work for those who have gone."""
+"""Stage 04's promises: one facade for all requests, OpenAI's protocol around it, no work for a client that has gone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Gate:
 
     def __call__(self, *inputs):
         self.passes += 1
-        assert self.permits.acquire(timeout=LIMIT), "nobody lets this pass go on"
+        assert self.permits.acquire(timeout=LIMIT), "no test let this pass go on"
         return self.model(*inputs)
 
     def allow(self, count):
@@ -163,7 +163,7 @@ def test_an_aborted_request_ends_at_its_next_token_and_the_next_one_runs(made):
     assert len(made.generate([[5, 6]], params(4))[0].tokens) == 4
 
 
-def test_who_stops_reading_a_stream_frees_the_engine(made):
+def test_a_reader_that_stops_reading_frees_the_engine(made):
     outputs = made.stream([5, 6], params(50))
     next(outputs)
     outputs.close()
@@ -200,7 +200,7 @@ def test_a_request_that_fails_leaves_the_engine_to_the_next(parts, made, monkeyp
     assert len(made.generate([[5, 6]], params(4))[0].tokens) == 4
 
 
-def test_close_ends_what_runs(made):
+def test_close_ends_running_requests(made):
     outputs = made.stream([5, 6], params(50))
     next(outputs)
     made.close()
@@ -387,7 +387,7 @@ def test_a_hang_up_stops_the_generation_within_one_token(gated, streaming):
     assert gated.model.passes <= 4 + 1  # the last one is the second request's
 
 
-def test_who_hangs_up_while_waiting_costs_one_token_at_most(gated):
+def test_a_hang_up_while_waiting_costs_at_most_one_token(gated):
     async def talk(app):
         first = asyncio.ensure_future(ask(app, "POST", "/v1/completions", completion(max_tokens=5)))
         while not gated.model.passes:
@@ -442,7 +442,7 @@ def test_a_mistake_is_answered_in_openais_shape_with_the_field(made, path, chang
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[1]", b'"text"', b"null", b"{" * 50_000])
-def test_a_body_that_is_no_request_is_a_mistake_of_the_client(made, body):
+def test_a_body_that_is_not_a_request_is_the_clients_mistake(made, body):
     async def talk(app):
         return await ask(app, "POST", "/v1/completions", body)
 
@@ -459,7 +459,7 @@ def test_a_body_over_the_limit_is_refused(made):
     assert (status, body["error"]["code"]) == (413, "body_too_large")
 
 
-def test_what_clients_send_without_effect_here_is_accepted(made):
+def test_fields_without_effect_here_are_accepted(made):
     idle = {
         "user": "me",
         "metadata": {"a": "b"},
@@ -524,7 +524,7 @@ def test_until_the_model_is_loaded_the_server_says_so(made):
     assert late[1]["load_seconds"] >= 0
 
 
-def test_models_lists_the_one_there_is(made):
+def test_models_lists_the_only_one(made):
     async def talk(app):
         found = [
             await ask(app, "GET", path) for path in ("/v1/models", "/v1/models/tale", "/v1/models/other", "/")
@@ -589,12 +589,12 @@ def test_a_model_that_cannot_be_served_ends_the_process_with_the_reason(
         (["--speed", "3"], "--speed"),
     ],
 )
-def test_a_wrong_flag_is_one_line(start, capsys, flags, reason):
+def test_a_wrong_flag_is_answered_in_one_line(start, capsys, flags, reason):
     assert start(*flags) == 2
     assert reason in one_line(capsys)
 
 
-def test_a_port_that_is_taken_is_one_line(start, capsys):
+def test_a_port_that_is_taken_is_answered_in_one_line(start, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert start("--port", str(port)) == 2

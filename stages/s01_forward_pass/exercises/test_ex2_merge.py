@@ -19,7 +19,7 @@ def test_merges_build_on_each_other():
     assert exercise.merge_word(b"lower", LOW) == [b"lower"]
 
 
-def test_the_lowest_rank_goes_first_wherever_it_stands():
+def test_the_lowest_rank_goes_first_wherever_it_is():
     ranks = {(b"b", b"c"): 0, (b"a", b"b"): 1}
     assert exercise.merge_word(b"abc", ranks) == [b"a", b"bc"]
 

@@ -14,7 +14,7 @@ def test_position_zero_turns_nothing():
     np.testing.assert_allclose(exercise.rotate(x, np.array([0, 0])), x)
 
 
-def test_one_pair_turns_by_one_radian_a_position():
+def test_the_first_pair_turns_by_one_radian_per_position():
     turned = exercise.rotate(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1, 2]))
     np.testing.assert_allclose(turned, [[np.cos(1), np.sin(1)], [-np.sin(2), np.cos(2)]])
 
@@ -31,7 +31,7 @@ def test_lengths_do_not_change():
     assert not np.allclose(turned[1:], x[1:])
 
 
-def test_scores_depend_on_the_distance_only():
+def test_scores_depend_on_distance_alone():
     q, k = np.random.default_rng(2).normal(size=(2, 1, 16))
     near = exercise.rotate(q, np.array([5])) @ exercise.rotate(k, np.array([2])).T
     far = exercise.rotate(q, np.array([905])) @ exercise.rotate(k, np.array([902])).T

@@ -20,11 +20,11 @@ def test_nothing_is_forbidden_in_a_text_that_is_too_short_or_new():
     assert exercise.forbidden([], 1) == set()
 
 
-def test_with_one_every_token_comes_once():
+def test_with_n_of_one_every_token_occurs_once():
     assert exercise.forbidden([3, 5, 3], 1) == {3, 5}
 
 
-def test_the_likeliest_that_is_allowed_is_chosen_and_the_logits_stay():
+def test_the_likeliest_allowed_token_is_chosen_and_the_logits_stay():
     logits = torch.tensor([0.1, 0.9, 0.8, 0.5])
     assert exercise.choose(logits, [2, 1, 2], 2) == 2
     assert exercise.choose(logits, [0, 3], 2) == 1
@@ -32,7 +32,7 @@ def test_the_likeliest_that_is_allowed_is_chosen_and_the_logits_stay():
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_no_n_tokens_stand_in_the_text_twice(n):
+def test_no_n_tokens_occur_twice_in_the_text(n):
     scores = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))  # a model that sees one token
     tokens = [0]
     for _ in range(25):

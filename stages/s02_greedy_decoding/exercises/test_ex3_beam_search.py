@@ -14,7 +14,7 @@ from common.tutorial.learner.exercises import load_exercise
 
 exercise = load_exercise(__file__)
 
-# Token 1 looks best at first, but behind it nothing is sure; behind token 2 the 3 is certain.
+# Token 1 looks best at first, but nothing is sure after it; after token 2, a 3 is certain.
 TREE = {
     (0,): [0.0, 0.5, 0.4, 0.1],
     (0, 1): [0.3, 0.3, 0.2, 0.2],

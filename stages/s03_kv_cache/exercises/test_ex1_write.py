@@ -21,7 +21,7 @@ def test_a_prompt_comes_back_head_by_head():
     assert torch.equal(v, -numbers(4).transpose(0, 1))
 
 
-def test_each_new_token_comes_behind_those_before_it():
+def test_each_new_token_is_written_after_the_earlier_ones():
     cache = exercise.LayerCache(2, 8, 3)
     cache.write(0, numbers(4), -numbers(4))
     for position in (4, 5, 6):
@@ -30,7 +30,7 @@ def test_each_new_token_comes_behind_those_before_it():
         assert torch.equal(v, -k)
 
 
-def test_writing_from_an_earlier_place_overwrites_and_does_not_show_what_lies_behind():
+def test_writing_from_an_earlier_slot_overwrites_and_hides_what_comes_after():
     cache = exercise.LayerCache(2, 8, 3)
     cache.write(0, numbers(6), numbers(6))
     k, _ = cache.write(2, numbers(1, 50), numbers(1, 50))

@@ -38,7 +38,7 @@ def test_attention_is_the_same_as_over_the_window_of_a_whole_cache(steps):
 @pytest.mark.parametrize(
     ("count", "expected"), [(0, []), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (6, [4, 5, 2, 3]), (8, [4, 5, 6, 7])]
 )
-def test_each_slot_says_whose_it_is(count, expected):
+def test_each_slot_names_its_position(count, expected):
     cache = exercise.WindowCache(HEADS, 4, DIM)
     k, v = text(20)
     for i in range(count):

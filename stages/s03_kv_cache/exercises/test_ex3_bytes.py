@@ -23,11 +23,11 @@ GEMMA = PUBLISHED["gemma-3-1b"] | {
         (GEMMA, 1, 2 * 26 * 1 * 256),
     ],
 )
-def test_bytes_of_a_token(config, itemsize, expected):
+def test_bytes_per_token(config, itemsize, expected):
     assert exercise.bytes_per_token(config, itemsize) == expected
 
 
-def test_a_long_text_of_an_8b_model_weighs_as_much_as_its_weights():
+def test_the_cache_of_a_long_text_is_as_large_as_an_8b_models_weights():
     assert exercise.cache_bytes(PUBLISHED["llama-3.1-8b"], 131_072, 2) == 2**34  # 16 GiB
 
 
@@ -38,7 +38,7 @@ def test_windows_keep_what_they_see(tokens, expected):
     assert exercise.cache_bytes(GEMMA, tokens, 2) == expected * 2 * 256 * 2
 
 
-def test_tokens_that_fit_fit_and_one_more_does_not():
+def test_the_longest_text_fits_and_one_token_more_does_not():
     config, budget = PUBLISHED["llama-3.2-1b"], 10**9
     tokens = exercise.tokens_that_fit(config, budget, 2)
     assert exercise.cache_bytes(config, tokens, 2) <= budget < exercise.cache_bytes(config, tokens + 1, 2)

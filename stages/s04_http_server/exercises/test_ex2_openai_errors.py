@@ -79,7 +79,7 @@ def test_a_mistake_is_named_with_its_field(change, message, param):
     assert answer(json.dumps(GOOD | change).encode()) == expected
 
 
-def test_a_body_that_is_not_json_is_about_no_field():
+def test_a_body_that_is_not_json_names_no_field():
     error = answer(b'{"messages": ')
     assert error["message"].startswith("the body is not JSON: ")
     assert len(error["message"]) > len("the body is not JSON: ")
@@ -87,6 +87,6 @@ def test_a_body_that_is_not_json_is_about_no_field():
 
 
 @pytest.mark.parametrize("sent", [b"[1]", b'"hi"', b"3"])
-def test_a_body_that_is_no_object_is_about_no_field(sent):
+def test_a_body_that_is_not_an_object_names_no_field(sent):
     error = answer(sent)
     assert (error["message"], error["param"]) == ("the body must be a JSON object", None)
