@@ -54,11 +54,11 @@ class Options:
                 raise UserError(f"{f.name} = {shown(value)}: must be {WORDS[kind]}{none}")
             if m.get("choices") and value not in m["choices"]:
                 raise UserError(f"{f.name} = {shown(value)}: choose from {', '.join(map(str, m['choices']))}")
-            # Not the other way round: a NaN compares with nothing, and is outside every range.
-            if m.get("least") is not None and not value >= m["least"]:
-                raise UserError(f"{f.name} = {shown(value)}: must be at least {m['least']}")
-            if m.get("most") is not None and not value <= m["most"]:
-                raise UserError(f"{f.name} = {shown(value)}: must be at most {m['most']}")
+            least, most = m.get("least"), m.get("most")
+            # A NaN compares with nothing, so it is outside every range.
+            if (least is not None and not value >= least) or (most is not None and not value <= most):
+                possible = f"at least {least}" if most is None else f"between {least} and {most}"
+                raise UserError(f"{f.name} = {shown(value)}: must be {possible}")
 
 
 def has_type(value: Any, kind: type) -> bool:
@@ -78,7 +78,9 @@ def strings(name: str, value: Any) -> tuple[str, ...]:
     """One string or a list of them, none empty. Raises UserError."""
     several = (value,) if isinstance(value, str) else value
     if not isinstance(several, (tuple, list)) or not all(isinstance(s, str) and s for s in several):
-        raise UserError(f"{name} = {shown(value)}: must be a string or a list of strings, none of them empty")
+        raise UserError(
+            f"{name}: must be a string or a list of strings, none of them empty, not {shown(value)}"
+        )
     return tuple(several)
 
 
@@ -141,10 +143,14 @@ def parse(name: str, text: str, kind: type, optional: bool) -> Any:
         raise UserError(f"{name} = {text!r} is not {WORDS[kind]}") from None
 
 
-@functools.cache
-def _kinds(cls: type[Options]) -> dict[str, tuple[type, bool]]:
-    """Of each field: its type, and whether it may be None."""
-    return {name: _kind(hint) for name, hint in typing.get_type_hints(cls).items()}
+_known: dict[type, dict[str, tuple[type, bool]]] = {}
+
+
+def _kinds(cls: type) -> dict[str, tuple[type, bool]]:
+    """Of each field of a class of options: its type, and whether it may be None."""
+    if cls not in _known:
+        _known[cls] = {name: _kind(hint) for name, hint in typing.get_type_hints(cls).items()}
+    return _known[cls]
 
 
 def _kind(hint: Any) -> tuple[type, bool]:

@@ -69,6 +69,11 @@ class Tokenizer:
         found: int | None = self.backend.token_to_id(token)
         return found
 
+    def special_id(self, text: str) -> int | None:
+        """The id of a special token, which `decode` leaves out by default. None for any other text."""
+        found = self.token_to_id(text)
+        return found if found in self._hidden else None
+
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Token ids of `text`. special: let the checkpoint add what it adds around a text, such as BOS.
 

@@ -86,8 +86,8 @@ def test_a_switch_can_be_turned_off_by_its_flag():
         ({"VITRINE_MAX_SEQ_LEN": "12.5"}, ("VITRINE_MAX_SEQ_LEN", "'12.5'")),
         ({"VITRINE_SHARE": "half"}, ("VITRINE_SHARE", "'half'", "number")),
         ({"VITRINE_FUSED": "perhaps"}, ("VITRINE_FUSED", "'perhaps'", "yes", "no")),
-        ({"VITRINE_MAX_SEQ_LEN": "1"}, ("max_seq_len = 1", "at least 2")),
-        ({"VITRINE_SHARE": "1.5"}, ("share = 1.5", "at most 1")),
+        ({"VITRINE_MAX_SEQ_LEN": "1"}, ("max_seq_len = 1", "between 2 and 4096")),
+        ({"VITRINE_SHARE": "1.5"}, ("share = 1.5", "between 0 and 1")),
         ({"VITRINE_MODE": "slow"}, ("mode = 'slow'", "fast, exact")),
     ],
 )
@@ -100,8 +100,8 @@ def test_a_bad_variable_is_one_line_with_its_name_its_value_and_what_is_possible
     ("flags", "parts"),
     [
         (["--max-seq-len", "many"], ("--max-seq-len", "'many'", "whole number")),
-        (["--max-seq-len", "5000"], ("max_seq_len = 5000", "at most 4096")),
-        (["--share", "-0.1"], ("share = -0.1", "at least 0")),
+        (["--max-seq-len", "5000"], ("max_seq_len = 5000", "between 2 and 4096")),
+        (["--share", "-0.1"], ("share = -0.1", "between 0 and 1")),
         (["--mode", "slow"], ("mode = 'slow'", "fast, exact")),
         (["--max-seq-length", "5"], ("unknown argument", "did you mean '--max-seq-len'")),
     ],
@@ -122,9 +122,31 @@ def test_the_bounds_themselves_are_allowed():
     assert Config(max_seq_len=4096, share=1).max_seq_len == 4096
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "possible"),
+    [
+        ("device", None, "a string"), ("device", 3, "a string"), ("device", ["cpu"], "a string"),
+        ("max_seq_len", "64", "a whole number or None"), ("max_seq_len", 64.0, "a whole number or None"),
+        ("max_seq_len", True, "a whole number or None"), ("share", None, "a number"), ("share", "1", "a number"),
+        ("share", False, "a number"), ("fused", 1, "True or False"), ("fused", None, "True or False"),
+        ("mode", 1, "a string"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_is_refused_with_its_name_and_what_is_possible(name, value, possible):
+    with pytest.raises(UserError) as error:
+        Config(**{name: value})
+    assert str(error.value) == f"{name} = {value!r}: must be {possible}"
+
+
+def test_a_long_value_is_cut_in_the_message():
+    with pytest.raises(UserError) as error:
+        Config(device=["cpu"] * 1000)
+    assert len(str(error.value)) < 100
+
+
 @pytest.mark.parametrize("word", ["nan", "inf", "-inf"])
 def test_a_number_that_is_none_is_refused(word):
-    with pytest.raises(UserError, match=f"VITRINE_SHARE = '{word}' is no number"):
+    with pytest.raises(UserError, match=f"VITRINE_SHARE = '{word}' is not a number"):
         read(environ={"VITRINE_SHARE": word})
     with pytest.raises(UserError, match="share = "):
         Config(share=float(word))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -157,6 +158,33 @@ def test_text_that_only_looked_like_a_stop_string_is_shown(tokenizer):
     assert out[-1].finish_reason == "length"
 
 
+@pytest.mark.parametrize("held", ["kingdom", "zebra"])
+def test_a_stop_string_that_is_a_special_token_stops_at_its_id_and_does_not_show(tokenizer, held):
+    ids = tokenizer.encode("an old king")
+    out = say(tokenizer, [*ids, 1, *ids], stop=["<|end|>", held])
+    assert [token.id for token in out] == [*ids, 1]
+    assert text_of(out) == "an old king"
+    assert out[-1].finish_reason == "stop"
+
+
+def test_a_special_token_that_is_no_stop_string_ends_nothing(tokenizer):
+    ids = tokenizer.encode("an old king")
+    out = say(tokenizer, [*ids, 1, *ids], limit=2 * len(ids) + 1, stop=["<|endoftext|>"])
+    assert text_of(out) == "an old kingan old king"
+    assert out[-1].finish_reason == "length"
+
+
+@pytest.mark.parametrize("bad", [[math.nan, 0.0], [0.0, math.nan], [-math.inf, -math.inf]])
+def test_logits_without_a_highest_one_are_an_error_and_not_a_token(tokenizer, bad):
+    """argmax finds a token in any of these, often 0, which ends many texts: an empty answer that looks right."""
+    model: Any = Scripted([7, 8])
+    made = engine.generate(model, [5], 2, tokenizer=tokenizer, eos_ids=(0,))
+    assert next(made).id == 7
+    model.logits = lambda hidden: torch.tensor([bad])
+    with pytest.raises(RuntimeError, match="NaN"):
+        next(made)
+
+
 def test_an_end_token_releases_what_was_held_back(tokenizer):
     ids = tokenizer.encode("an old king")
     out = say(tokenizer, [*ids, 0], eos_ids=(0,), stop=["kingdom"])
@@ -177,7 +205,7 @@ def test_the_text_ends_at_the_same_place_however_it_is_divided_into_tokens(text,
     expected = min((seen.split(stop)[0] for stop in stops), key=len, default=seen)
     pieces = [text[a:b] for a, b in pairwise([0, *sorted(cuts), len(text)])]  # some are empty
     decoder = SimpleNamespace(push=lambda i: pieces[i], flush=lambda: "")
-    any_tokenizer: Any = SimpleNamespace(stream=lambda after: decoder)
+    any_tokenizer: Any = SimpleNamespace(stream=lambda after: decoder, special_id=lambda text: None)
     stream = engine.text.TextStream(any_tokenizer, stops)
     shown = ""
     for i in range(len(pieces)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import math
 import signal
 import socket
 import subprocess
@@ -138,10 +139,39 @@ def test_what_can_never_be_served_is_refused_at_the_call_with_the_numbers(made):
         made.stream([5, 400])
 
 
-@pytest.mark.parametrize("wrong", [dict(max_tokens=0), dict(max_tokens=-1), dict(stop=("",))])
-def test_parameters_out_of_range_are_refused_by_name(wrong):
-    with pytest.raises(UserError, match=next(iter(wrong))):
-        engine.SamplingParams(**wrong)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("max_tokens", value) for value in (0, -1, True, 4.0, "4", [4])),
+        *(("stop", value) for value in (("",), "", None, 5, True, b"end", [5], ["a", None], {"a": 1})),
+        *(("ignore_eos", value) for value in (None, 1, "yes")),
+    ],
+)
+def test_a_bad_parameter_is_refused_with_its_name_and_what_is_possible(field, value):
+    with pytest.raises(UserError, match=f"^{field}( = .*)?: must be "):
+        engine.SamplingParams(**{field: value})
+
+
+def test_one_stop_string_is_one_stop(made):
+    assert engine.SamplingParams(stop="king") == engine.SamplingParams(stop=["king"])
+    assert engine.SamplingParams(stop="king").stop == ("king",)
+
+
+def test_one_prompt_is_one_prompt(made):
+    (alone,) = made.generate("a fox", params(4))
+    (listed,) = made.generate(["a fox"], params(4))
+    assert alone.tokens == listed.tokens
+
+
+@pytest.mark.parametrize("prompt", [None, 5, True, [None], ["a"], [1.5], [True], {"a": 1}])
+def test_a_prompt_of_another_type_is_refused(made, prompt):
+    with pytest.raises(UserError, match="^prompt: must be a text or a list of token ids, not "):
+        made.stream(prompt)
+
+
+def test_parameters_for_another_number_of_prompts_are_refused(made):
+    with pytest.raises(UserError, match="^params: 2 for 3 prompts"):
+        made.generate(["a", "b", "c"], [params(1)] * 2)
 
 
 def test_the_window_can_be_set_smaller_but_not_larger(parts):
@@ -198,6 +228,12 @@ def test_a_request_that_fails_leaves_the_engine_to_the_next(parts, made, monkeyp
         next(outputs)
     monkeypatch.undo()
     assert len(made.generate([[5, 6]], params(4))[0].tokens) == 4
+
+
+def test_a_nan_in_the_logits_is_a_failure_and_not_an_empty_answer(parts, made, monkeypatch):
+    monkeypatch.setattr(type(parts[0]), "logits", lambda self, hidden: hidden.new_full((1, 400), math.nan))
+    with pytest.raises(RuntimeError, match="NaN"):
+        made.generate(["a fox"], params(4))
 
 
 def test_close_ends_running_requests(made):
@@ -584,7 +620,7 @@ def test_a_model_that_cannot_be_served_ends_the_process_with_the_reason(
     [
         (["--port", "70000"], "port = 70000"),
         (["--port", "http"], "port"),
-        (["--max-seq-len", "1"], "max_seq_len = 1, but must be at least 2"),
+        (["--max-seq-len", "1"], "max_seq_len = 1: must be at least 2"),
         (["--max-seq-len", "many"], "many"),
         (["--speed", "3"], "--speed"),
     ],

@@ -23,7 +23,7 @@ from common.terminal.console import facts, heading, note, progress, table, warn
 
 from .engine import sampler  # whole, so that its tests can fail one by one on an engine without draws
 from .engine.sampler import SamplingParams
-from .lesson.distribution import distribution, effective, text
+from .lesson.distribution import distribution, draw_after, effective
 from .lesson.presets import PRESETS
 from .lesson.reference import Processors, sorted_draw, sorted_probabilities
 from .lesson.runs import Run, Scene, repeated
@@ -122,7 +122,7 @@ def check(device: torch.device) -> str:
             for name, params in strategies():
                 if params.temperature and not params.adjusts:
                     ids, expected = sorted_probabilities(logits, params)
-                    ours = distribution(logits, text(params))[ids]
+                    ours = distribution(logits, draw_after(params))[ids]
                     either = (ours > 0) != (expected > 0)
                     # Sums of so many float32 numbers differ between processors, and with them who is the last to survive.
                     assert float((ours + expected)[either].sum()) < 1e-4, (
@@ -131,7 +131,7 @@ def check(device: torch.device) -> str:
                     assert torch.allclose(ours[~either], expected[~either], rtol=2e-4, atol=1e-5), (
                         f"{name} at {vocab}: other probabilities"
                     )
-            texts = [text(params, TOKENS, 16) for _, params in strategies()]
+            texts = [draw_after(params, TOKENS, 16) for _, params in strategies()]
             together = sampler.sample(
                 logits.repeat(len(texts), 1), sampler.Sampling.build(texts, device)
             ).tokens
@@ -153,7 +153,7 @@ def strategies() -> list[tuple[str, SamplingParams]]:
 
 def drawing(params: SamplingParams, logits: Tensor, rows: int = 1) -> Callable[[], Tensor]:
     """All that a step spends on a draw: parameters to tensors, the draw."""
-    texts = [text(params, TOKENS, 16) for _ in range(rows)]
+    texts = [draw_after(params, TOKENS, 16) for _ in range(rows)]
     batch = logits.expand(rows, -1).contiguous()
     return lambda: sampler.sample(batch, sampler.Sampling.build(texts, batch.device)).tokens
 
@@ -250,7 +250,7 @@ def drawing_from_step(step: DecodeStep) -> dict[str, Callable[[Tensor], Any]]:
     """Each way to draw, as a function of fresh logits [vocab]."""
 
     def ours(params: SamplingParams) -> Callable[[Tensor], Any]:
-        one = [text(params, step.tokens, 16)]
+        one = [draw_after(params, step.tokens, 16)]
         return lambda logits: sampler.sample(logits[None], sampler.Sampling.build(one, logits.device)).tokens
 
     full = dict(strategies())["full"]

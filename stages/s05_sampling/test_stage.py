@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tomllib
 from collections import Counter
 from dataclasses import replace
@@ -21,9 +22,9 @@ from common.terminal.command_line import run
 
 # Through modules, so that each test fails by itself on an engine that lacks what it needs.
 from . import bench, engine
-from .engine import sampler
+from .engine import noise, sampler
 from .lesson import distribution as shown
-from .lesson import reference
+from .lesson import reference, work
 
 CPU = torch.device("cpu")
 INF = float("inf")
@@ -39,7 +40,7 @@ def logits_of(vocab, seed=0, spread=3.0):
 
 def chances(logits, one, tokens=(), prompt=0):
     """What the engine draws from, [vocab]."""
-    return shown.distribution(logits, shown.text(one, tokens, prompt))
+    return shown.distribution(logits, shown.draw_after(one, tokens, prompt))
 
 
 def survivors(logits, one):
@@ -49,15 +50,16 @@ def survivors(logits, one):
 
 def draw(rows):
     """rows of (logits [vocab], params, tokens so far) as one batch -> a token each."""
-    texts = [shown.text(one, tokens, min(3, len(tokens))) for _, one, tokens in rows]
+    draws = [shown.draw_after(one, tokens, min(3, len(tokens))) for _, one, tokens in rows]
     logits = torch.stack([logits for logits, _, _ in rows])
-    return engine.sample(logits, engine.Sampling.build(texts, CPU)).tokens.tolist()
+    return engine.sample(logits, engine.Sampling.build(draws, CPU)).tokens.tolist()
 
 
 def draws(logits, one, count):
-    """`count` draws of one text's noise, one for each position: [count]."""
-    texts = [shown.Text(one, range(position), 0, sampler.noise_key(one)) for position in range(count)]
-    return engine.sample(logits.expand(count, -1), engine.Sampling.build(texts, CPU)).tokens
+    """`count` draws with the noise of one seed, one for each position: [count]."""
+    request = shown.draw_after(one).request
+    positions = [sampler.Draw(request, position) for position in range(count)]
+    return engine.sample(logits.expand(count, -1), engine.Sampling.build(positions, CPU)).tokens
 
 
 truncations = st.fixed_dictionaries(
@@ -143,19 +145,9 @@ def test_repetition_penalty_counts_the_prompt_and_the_others_do_not():
     k=st.integers(1, 80),
 )
 def test_exactly_k_survive_and_of_equal_ones_the_smaller_ids(values, k):
-    logits = torch.tensor(values)
-    left = survivors(logits, params(top_k=k))
-    assert len(left) == min(k, len(values))
-    assert left == set(sampler.likeliest(logits[None], k)[0].tolist())
-    worst = min(values[i] for i in left)
-    tied = [
-        i
-        for i, value in enumerate(values)
-        if math.copysign(1, value) == math.copysign(1, worst) and value == worst
-    ]
-    kept = [i for i in tied if i in left]
-    assert kept == tied[: len(kept)]
-    assert all(value <= worst for i, value in enumerate(values) if i not in left)
+    """sorted() is stable too."""
+    likeliest_first = sorted(range(len(values)), key=lambda i: -values[i])
+    assert survivors(torch.tensor(values), params(top_k=k)) == set(likeliest_first[:k])
 
 
 def test_transformers_top_k_keeps_all_that_are_equal_to_the_last_one():
@@ -252,14 +244,14 @@ def test_draws_of_many_seeds_follow_them_too():
 
 
 def test_noise_is_gumbels_and_never_infinite(monkeypatch):
-    noise = sampler.gumbel(torch.tensor([[5, 5], [7, 8]]), torch.arange(400_000))
-    assert noise.mean() == pytest.approx(0.5772, abs=0.01)
-    assert noise.var() == pytest.approx(math.pi**2 / 6, abs=0.02)
-    assert torch.corrcoef(noise)[0, 1].abs() < 0.01
-    assert torch.corrcoef(torch.stack([noise[0, 1:], noise[0, :-1]]))[0, 1].abs() < 0.01
+    drawn = noise.gumbel(torch.tensor([[5, 5], [7, 8]]), torch.arange(400_000))
+    assert drawn.mean() == pytest.approx(0.5772, abs=0.01)
+    assert drawn.var() == pytest.approx(math.pi**2 / 6, abs=0.02)
+    assert torch.corrcoef(drawn)[0, 1].abs() < 0.01
+    assert torch.corrcoef(torch.stack([drawn[0, 1:], drawn[0, :-1]]))[0, 1].abs() < 0.01
     extremes = torch.tensor([0, -1, 1, 2**63 - 1, -(2**63), 2**62])
-    monkeypatch.setattr(sampler, "mix", lambda x: extremes[: x.shape[-1]].expand(x.shape).clone())
-    assert sampler.gumbel(torch.tensor([[5], [7]]), torch.arange(6)).isfinite().all()
+    monkeypatch.setattr(noise, "mix", lambda x: extremes[: x.shape[-1]].expand(x.shape).clone())
+    assert noise.gumbel(torch.tensor([[5], [7]]), torch.arange(6)).isfinite().all()
 
 
 def test_a_token_without_a_chance_is_not_drawn():
@@ -271,15 +263,30 @@ def test_a_token_without_a_chance_is_not_drawn():
     tail[5] = 0.0
     expected = 1 - float(tail.double().softmax(-1)[5])
     assert expected == pytest.approx(5e-5, rel=0.01)
-    noise = sampler.gumbel(torch.stack([torch.full((64,), 3), torch.arange(64)]), torch.arange(2**16))
-    assert (noise > 12).double().mean() == pytest.approx(1 - math.exp(-math.exp(-12)), rel=0.25)
+    drawn = noise.gumbel(torch.stack([torch.full((64,), 3), torch.arange(64)]), torch.arange(2**16))
+    assert (drawn > 12).double().mean() == pytest.approx(1 - math.exp(-math.exp(-12)), rel=0.25)
 
 
 def test_the_hash_is_splitmix64():
     """The first numbers of seed 1234567, as implementations of the generator list them."""
-    states = [(1234567 + i * sampler.GOLDEN + 2**63) % 2**64 - 2**63 for i in range(3)]
-    numbers = [int(sampler.mix(torch.tensor(state))) % 2**64 for state in states]
+    states = [(1234567 + i * noise.GOLDEN + 2**63) % 2**64 - 2**63 for i in range(3)]
+    numbers = [int(noise.mix(torch.tensor(state))) % 2**64 for state in states]
     assert numbers == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_the_noise_of_a_seed_never_changes():
+    """Recorded from the first edition: a seed that somebody wrote down keeps its text, bit for bit."""
+    keys = {(1, 0): 6791897765849424158, (1, 1): -8730512010378760701, (-7, 2**31): 2474092780085049441}
+    keys |= {(2**63 - 1, 0): 7622863033291099422, (-(2**63), 1): -8722029520684660142}
+    for (seed, index), key in keys.items():
+        assert sampler.noise_key(params(seed=seed, sample_index=index)) == key
+    at = torch.tensor([[keys[1, 0]] * 3, [0, 1023, 65535]])
+    bits = noise.gumbel(at, torch.tensor([0, 1, 4095, 50256, 151935])).view(torch.int32)
+    assert bits.tolist() == [
+        [-1094418108, -1090663792, -1084043364, 1065380918, -1080081995],
+        [1053658184, 1073049400, 1071465116, 1061786854, -1091619582],
+        [-1108903087, -1088152472, -1091005912, -1104715068, -1096401144],
+    ]
 
 
 # In any company
@@ -316,76 +323,149 @@ def test_each_row_of_a_batch_draws_what_it_draws_alone(mixture, seed, coarse):
     assert together == draw(rows[::-1])[::-1]
 
 
-@pytest.mark.parametrize("candidates", [1, 3, 64])
-@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
-def test_how_many_candidates_are_looked_at_changes_nothing(monkeypatch, candidates, spread):
-    cuts = [
-        {"top_k": 2},
-        {"top_k": 700},
-        {"top_p": 0.5},
-        {"top_p": 0.97},
-        {"min_p": 0.3},
-        {"top_k": 90, "top_p": 0.9},
-    ]
-    rows = [
-        (logits_of(2500, i, spread).half().float(), params(seed=i, **cuts[i % len(cuts)]), [1] * (i % 5))
-        for i in range(24)
-    ]
-    monkeypatch.setattr(sampler, "CANDIDATES", 10**6)
-    expected = draw(rows)
-    monkeypatch.setattr(sampler, "CANDIDATES", candidates)
-    assert draw(rows) == expected
-    for logits, one, tokens in rows[:6]:
-        ids, _, kept = sampler.survivors(logits[None], sampling_values(one, tokens), candidates)
-        all_ids, _, all_kept = sampler.survivors(logits[None], sampling_values(one, tokens), 2500)
-        assert torch.equal(ids[0], all_ids[0, :candidates])
-        assert kept == all_kept or kept >= candidates
-
-
-def sampling_values(one, tokens):
-    return engine.Sampling.build([shown.text(one, tokens)], CPU).values
-
-
-def test_few_candidates_are_looked_at_where_few_survive(monkeypatch):
-    looked = []
-    original = sampler.likeliest
-
-    def watched(logits, count):
-        looked.append(count)
-        return original(logits, count)
-
-    monkeypatch.setattr(sampler, "likeliest", watched)
-    draw([(logits_of(50_000, spread=4.0), params(top_p=0.5), [1])])
-    draw([(logits_of(50_000, spread=0.1), params(top_k=40), [1])])
-    assert looked == [512, 40]
-    draw([(logits_of(50_000, spread=0.1), params(top_p=0.9), [1])])
-    assert looked[2:] == [512, 8192, 50_000]
-
-
 def test_logits_are_left_as_they_are():
     logits = logits_of(100)
     before = logits.clone()
     draw([(logits, params(logit_bias={1: 5.0}, repetition_penalty=1.5, top_p=0.5), [1, 2, 3, 4])])
-    engine.sample(logits[None], engine.Sampling.build([shown.text(params())], CPU))
+    engine.sample(logits[None], engine.Sampling.build([shown.draw_after(params())], CPU))
     assert torch.equal(logits, before)
 
 
-@pytest.mark.parametrize("values", [
-    [math.nan, 1.0, 2.0], [math.nan] * 3, [INF, 0.0, INF], [-INF, 1.0, -INF], [-INF] * 3, [3e38, -3e38, 0.0], [1.0],
+EXTREMES = pytest.mark.parametrize("more", [
+    {}, {"top_k": 2}, {"top_p": 0}, {"top_p": 1e-300}, {"min_p": 1.0}, {"temperature": 0.0}, {"temperature": 1e-300},
+    {"temperature": 100.0}, {"repetition_penalty": 0.01}, {"top_k": 2**31}, {"logit_bias": {0: -INF}},
 ])  # fmt: skip
-@pytest.mark.parametrize("more", [
-    {}, {"top_k": 2}, {"top_p": 1e-300}, {"min_p": 1.0}, {"temperature": 1e-300}, {"temperature": 100.0},
-    {"repetition_penalty": 0.01}, {"top_k": 2**31}, {"logit_bias": {0: -INF}},
-])  # fmt: skip
-def test_whatever_the_model_gives_a_token_of_the_vocabulary_is_drawn(values, more):
+
+
+@EXTREMES
+@pytest.mark.parametrize("values", [[-INF, 1.0, -INF], [1e36, 1.0, -1e36], [1.0, 1.0, -INF], [0.0, -0.0]])
+def test_a_token_of_the_vocabulary_is_drawn_whatever_the_parameters(values, more):
     (token,) = draw([(torch.tensor(values), params(**more), [0])])
     assert 0 <= token < len(values)
-    if values == [-INF, 1.0, -INF]:
-        assert token == 1
+    assert values[token] > -INF
 
 
-def test_a_step_in_which_nobody_draws_gives_no_tokens():
+@EXTREMES
+@pytest.mark.parametrize(
+    "values", [[math.nan, 1.0, 2.0], [2.0, 1.0, math.nan], [math.nan] * 3, [-INF] * 3, [INF, 0.0, INF]]
+)
+def test_logits_that_are_no_distribution_give_no_token_and_harm_no_other_row(values, more):
+    sound = torch.tensor([1.0, 2.0, 1.5])
+    rows = [(sound, params(**more), [0]), (torch.tensor(values), params(**more), [0]), (sound, params(), [1])]
+    before, broken, after = draw(rows)
+    assert broken == -1
+    assert [before, after] == draw([rows[0], rows[2]])
+
+
+def test_a_row_whose_tokens_are_all_banned_gives_no_token():
+    assert draw([(torch.tensor([1.0, 2.0]), params(logit_bias={0: -INF, 1: -INF}), [0])]) == [-1]
+
+
+def test_a_step_without_draws_gives_no_tokens():
     assert engine.sample(torch.empty(0, 50), engine.Sampling.build([], CPU)).tokens.tolist() == []
+
+
+# The work of a step
+
+
+def penalised(context, row=0):
+    tokens = [(37 * i + row) % 4001 for i in range(context)]
+    more = {
+        "repetition_penalty": 1.1,
+        "presence_penalty": 0.2,
+        "frequency_penalty": 0.1,
+        "logit_bias": {3: 1.0},
+    }
+    return shown.draw_after(params(**more), tokens, 16)
+
+
+def instructions(function):
+    """How many Python instructions it executes, in all that it calls."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_penalties_cost_no_python_that_grows_with_the_text():
+    short, long = ([penalised(context, row) for row in range(256)] for context in (50, 1000))
+    build = engine.Sampling.build
+    per_row = instructions(lambda: build(short, CPU)) / 256
+    assert instructions(lambda: build(long, CPU)) / 256 < per_row + 1
+    for draw in (short[0], long[0]):
+        assert instructions(lambda counts=draw.request.counts: counts.add(7)) < 200
+    distinct = sum(len({*(37 * i + row for i in range(1000))}) for row in range(256))
+    sampling = build(long, CPU)
+    assert len(sampling.repetition[1]) == distinct
+    assert [len(part) for part in sampling.bias] == [256] * 3
+
+
+@pytest.mark.parametrize("context", [20, 1000])
+def test_penalties_of_all_rows_are_a_few_operations(context):
+    def operations(draws):
+        logits = torch.zeros(len(draws), 4001)
+        with work.Operations() as counted:
+            engine.sample(logits, engine.Sampling.build(draws, CPU))
+        return counted.count
+
+    plain = shown.draw_after(params(), [1] * context, 16)
+    one, many = operations([penalised(context)]), operations([penalised(context, row) for row in range(64)])
+    assert many <= one + 2
+    assert many - operations([plain] * 64) < 40
+
+
+def test_a_request_without_penalties_keeps_and_builds_nothing(monkeypatch):
+    plain = shown.draw_after(params(top_p=0.9), [1, 2, 3] * 300, 16)
+    counts = plain.request.counts
+    assert not any((counts.bias.ids, counts.repetition.ids, counts.penalty.ids))
+    monkeypatch.setattr(sampler, "flatten", None)
+    sampling = engine.Sampling.build([plain] * 8, CPU)
+    assert sampling.bias is sampling.repetition is sampling.penalty is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    prompt=st.lists(st.integers(0, 9), max_size=8),
+    output=st.lists(st.integers(0, 9), max_size=30),
+    presence=st.sampled_from([0.0, 0.5, -2.0]),
+    frequency=st.sampled_from([0.0, 0.1, -0.3]),
+    repetition=st.sampled_from([1.0, 1.2]),
+)
+def test_running_counts_are_those_of_the_whole_text(prompt, output, presence, frequency, repetition):
+    one = params(presence_penalty=presence, frequency_penalty=frequency, repetition_penalty=repetition)
+    counts = shown.draw_after(one, [*prompt, *output], len(prompt)).request.counts
+    penalty = dict(zip(counts.penalty.ids, counts.penalty.values, strict=True))
+    expected = {token: presence + frequency * n for token, n in Counter(output).items()}
+    assert penalty == pytest.approx(expected if presence or frequency else {})
+    seen = {*prompt, *output} if repetition != 1 else set()
+    assert dict(zip(counts.repetition.ids, counts.repetition.values, strict=True)) == dict.fromkeys(
+        seen, repetition
+    )
+    assert len(counts.repetition.ids) == len(seen)
+
+
+def test_one_request_may_draw_at_several_positions_of_a_step():
+    """As prompt log probabilities and speculation will: the position is the draw's, whatever the text's length."""
+    logits, request = logits_of(4001, spread=1.0), penalised(40).request
+    positions = [40, 41, 42, 7]
+    draws = [sampler.Draw(request, position) for position in positions]
+    together = engine.sample(logits.expand(4, -1), engine.Sampling.build(draws, CPU)).tokens.tolist()
+    alone = [
+        engine.sample(logits[None], engine.Sampling.build([one], CPU)).tokens.tolist()[0] for one in draws
+    ]
+    assert together == alone
+    assert len(set(together)) > 1
 
 
 # Texts
@@ -425,6 +505,22 @@ def load_tokens(shipped, count):
     return [one.id for one in engine.generate(shipped.model, prompt, count, eos_ids=ends)]
 
 
+@pytest.mark.parametrize("values", [{"temperature": 0.0}, {}, {"top_k": 5}, {"top_p": 0.9}])
+def test_a_nan_in_the_logits_fails_the_request_and_not_the_next_one(shipped, monkeypatch, values):
+    original = shipped.model.logits
+
+    def poisoned(hidden):
+        logits = original(hidden).clone()
+        logits[:, 99] = math.nan
+        return logits
+
+    monkeypatch.setattr(shipped.model, "logits", poisoned)
+    with pytest.raises(RuntimeError, match="NaN"):
+        write(shipped, params(max_tokens=5, **values))
+    monkeypatch.setattr(shipped.model, "logits", original)
+    assert len(write(shipped, params(max_tokens=5, ignore_eos=True, **values))[0]) == 5
+
+
 def test_bias_bans_and_forces(shipped):
     banned = load_tokens(shipped, 3)[0]
     assert banned not in write(shipped, params(max_tokens=8, temperature=0.0, logit_bias={banned: -INF}))[0]
@@ -461,19 +557,35 @@ def test_n_over_http_is_the_samples_of_one_seed(shipped):
     assert [one["index"] for one in choices] == [0, 1, 2]
 
 
+NUMBERS = [
+    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+    "sample_index", "seed", "max_tokens",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("temperature", -0.1), ("temperature", math.nan), ("temperature", INF), ("temperature", None), ("temperature", "1"),
-        ("top_k", -1), ("top_k", 2.5), ("top_p", 0), ("top_p", 1.01), ("min_p", -1), ("min_p", 2),
-        ("repetition_penalty", 0), ("repetition_penalty", -1), ("presence_penalty", 2.5), ("frequency_penalty", math.nan),
-        ("seed", 2**63), ("seed", 1.5), ("max_tokens", 0), ("sample_index", -1),
-        ("logit_bias", {5: math.nan}), ("logit_bias", {5: INF}), ("logit_bias", {"five": 1.0}),
+        ("temperature", -0.1), ("temperature", math.nan), ("temperature", INF), ("top_k", -1), ("top_k", 2.5), ("top_k", 10**400),
+        ("top_p", -0.1), ("top_p", 1.01), ("min_p", -1), ("min_p", 2), ("repetition_penalty", 0), ("repetition_penalty", -1),
+        ("presence_penalty", 2.5), ("frequency_penalty", math.nan), ("seed", 2**63), ("seed", 1.5), ("max_tokens", 0),
+        ("max_tokens", 4.0), ("sample_index", -1), ("ignore_eos", 1), ("ignore_eos", None), ("ignore_eos", "yes"),
+        ("stop", None), ("stop", 5), ("stop", True), ("stop", ""), ("stop", ["a", ""]), ("stop", [5]), ("stop", b"end"),
+        ("logit_bias", None), ("logit_bias", [5]), ("logit_bias", 5), ("logit_bias", {5: math.nan}), ("logit_bias", {5: INF}),
+        ("logit_bias", {"5": 1.0}), ("logit_bias", {5: "1"}), ("logit_bias", {5: None}), ("logit_bias", {True: 1.0}),
+        ("logit_bias", {5: True}), ("logit_bias", {5.0: 1.0}),
+        *((name, value) for name in NUMBERS for value in ("1", True, [1])),
+        *((name, None) for name in NUMBERS if name not in ("seed", "max_tokens")),
     ],
 )  # fmt: skip
-def test_a_bad_value_is_refused_by_name(field, value):
-    with pytest.raises(UserError, match=field):
+def test_a_bad_value_is_refused_with_its_name_and_what_is_possible(field, value):
+    with pytest.raises(UserError, match=f"^{field}( = .*)?: must ") as error:
         engine.SamplingParams(**{field: value})
+    assert len(str(error.value)) < 150
+
+
+def test_one_stop_string_is_one_stop():
+    assert params(stop="king").stop == params(stop=["king"]).stop == ("king",)
 
 
 def test_a_bias_for_a_token_that_does_not_exist_is_refused(shipped):
@@ -512,7 +624,7 @@ def test_demo_takes_parameters_of_ones_own(demo, capsys):
     ("flags", "message"),
     [
         (["--prompt", ""], "the prompt is empty"),
-        (["--temperature", "-1"], "temperature = -1.0: possible are numbers from 0 to 100"),
+        (["--temperature", "-1"], "temperature = -1.0: must be between 0 and 100"),
         (["--top-p", "nan"], "top_p = nan"),
         (["--preset", "plane"], "did you mean 'plain'"),
         (["--max-tokens", "128"], "window is 128 tokens"),
@@ -547,16 +659,16 @@ def test_the_articles_picture_shows_the_samplers_own_numbers():
     for cells, more in zip(cut, ({}, {"top_k": 6}, {"top_k": 6, "top_p": 0.8}), strict=True):
         left = chances(step.logits, params(temperature=0.8, **more))[best]
         assert cells == [f"{100 * p:.1f}" if p else "" for p in left.tolist()]
-    for seed, (noise, sums) in enumerate(seeds, start=1):
+    for seed, (gumbels, sums) in enumerate(seeds, start=1):
         key = sampler.noise_key(params(seed=seed))
-        own = sampler.gumbel(torch.tensor([[key], [len(prompt)]]), best[:3])[0]
-        assert noise == [f"{x:.2f}" for x in own.tolist()]
-        scores = left[:3].log() + own
+        drawn = noise.gumbel(torch.tensor([[key], [len(prompt)]]), best[:3])[0]
+        assert gumbels == [f"{x:.2f}" for x in drawn.tolist()]
+        scores = left[:3].log() + drawn
         assert sums == [f"{x:.2f}" for x in scores.tolist()]
-        (drawn,) = engine.generate(
+        (token,) = engine.generate(
             model, prompt, 1, params=params(temperature=0.8, top_k=6, top_p=0.8, seed=seed)
         )
-        assert drawn.id == int(best[scores.argmax()])
+        assert token.id == int(best[scores.argmax()])
 
 
 @pytest.fixture
@@ -594,13 +706,12 @@ def test_benchmark_checks_then_times_and_records(small_bench, tmp_path, monkeypa
 
 
 def test_benchmark_refuses_to_time_other_draws(small_bench, tmp_path, monkeypatch, capsys):
-    original = sampler.survivors
+    original = sampler.truncate
 
-    def wrong(logits, values, count):
-        ids, scaled, kept = original(logits, values, count)
-        return ids, scaled, kept + 1
+    def wrong(scores, top_k, top_p, min_p):
+        return original(scores, top_k + 1, top_p, min_p)
 
-    monkeypatch.setattr(sampler, "survivors", wrong)
+    monkeypatch.setattr(sampler, "truncate", wrong)
     assert small_bench("--results", str(tmp_path)) == 1
     assert "nothing is recorded" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

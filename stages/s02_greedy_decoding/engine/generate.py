@@ -83,7 +83,7 @@ def loop(
 ) -> Iterator[Token]:
     for left in reversed(range(max_new_tokens)):
         logits = forward(model, tokens)
-        token = int(logits.argmax())
+        token = likeliest(logits)
         tokens.append(token)
         if token in eos_ids:
             yield Token(token, text.flush(), logits, "stop")
@@ -95,6 +95,13 @@ def loop(
         yield Token(token, piece, logits, reason)
         if reason:
             return
+
+
+def likeliest(logits: Tensor) -> int:
+    """The token with the highest of the logits [vocab_size]. Raises RuntimeError where a NaN, or nothing finite, is highest."""
+    if not logits.max().isfinite():
+        raise RuntimeError("the model's logits hold a NaN, or nothing finite: try another --dtype")
+    return int(logits.argmax())
 
 
 def forward(model: Model, tokens: list[int]) -> Tensor:

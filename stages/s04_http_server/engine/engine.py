@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from common.errors import UserError
 from common.loader import load_model
 from common.models import Model, ModelConfig
+from common.options import has_type, shown
 from common.tokenizer import Tokenizer
 
 from .config import EngineConfig
@@ -92,7 +93,10 @@ class Engine:
         self, prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
     ) -> list[Completion]:
         """Completes all prompts, in order. `params`: one for all of them, or one for each."""
+        prompts = [prompts] if isinstance(prompts, str) else prompts
         each = list(params) if isinstance(params, Sequence) else [params or SamplingParams()] * len(prompts)
+        if len(each) != len(prompts):
+            raise UserError(f"params: {len(each)} for {len(prompts)} prompts; give one, or one for each")
         completions = []
         for prompt, own in zip(prompts, each, strict=True):
             tokens = self.encode(prompt)
@@ -127,13 +131,15 @@ class Engine:
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Text or token ids to token ids. Raises UserError for an empty prompt or an id outside the vocabulary."""
-        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        if not isinstance(tokens, Sequence) or not all(has_type(token, int) for token in tokens):
+            raise UserError(f"prompt: must be a text or a list of token ids, not {shown(prompt)}")
         if not tokens:
             raise UserError("prompt: is empty, give at least one token")
         size = self.model_config.vocab_size
         if not all(0 <= t < size for t in tokens):
             raise UserError(f"prompt: token ids must be within 0..{size - 1}")
-        return tokens
+        return list(tokens)
 
     def max_tokens(self, tokens: Sequence[int], params: SamplingParams) -> int:
         """How many tokens the request may add. Raises UserError, with the numbers, if they do not fit."""

@@ -13,11 +13,16 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str] = (), prompt: Sequence[int] = ()):
         self.decoder = tokenizer.stream(after=prompt) if tokenizer else None
         self.stop = stop
+        # Special tokens have no text in which a stop string could be found.
+        self.stop_ids = {tokenizer.special_id(s) for s in stop} if tokenizer else set()
         self.held = ""
         self.stopped = False
 
     def push(self, token: int) -> str:
         """Returns the text that is now certain. A complete stop string sets `stopped`: only the text before it is returned."""
+        if token in self.stop_ids:
+            text, self.stopped = self.flush(), True
+            return text
         self.held += self.decoder.push(token) if self.decoder else ""
         return self.release()
 

@@ -1,4 +1,4 @@
-"""The engine, to the outside: requests in, completions out. What speaks HTTP knows this class and nothing below it."""
+"""The engine as the outside sees it: requests in, completions out. The HTTP server uses this class and nothing below."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from common.errors import UserError
 from common.loader import load_model
-from common.models import ModelConfig
+from common.models import Model, ModelConfig
+from common.options import has_type, shown
 from common.tokenizer import Tokenizer
 
 from .config import EngineConfig
@@ -28,7 +28,7 @@ class Timing:
     finished: float = 0.0
 
     def metrics(self, num_tokens: int) -> dict[str, float]:
-        """What a client is told: seconds, and output tokens per second after the first token."""
+        """What the client is told: times in seconds, and output tokens per second after the first token."""
         decode = self.finished - self.first_token
         return {
             "ttft": self.first_token - self.arrived,
@@ -39,18 +39,18 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a step gave one request. `text` may be empty: half a character, or what may begin a stop string."""
+    """What one step produced for one request. `text` may be empty: half a character, or a possible stop string."""
 
     request_id: str
     tokens: list[int]
     text: str
-    finish_reason: str | None = None  # on the last one: "stop", "length" or "abort"
-    metrics: dict[str, float] | None = None  # on the last one
+    finish_reason: str | None = None  # on the last output: "stop", "length" or "abort"
+    metrics: dict[str, float] | None = None  # on the last output
 
 
 @dataclass(slots=True)
 class Completion:
-    """All of a request's output."""
+    """The whole output of one request."""
 
     request_id: str
     prompt_tokens: list[int]
@@ -71,20 +71,20 @@ Prompt = str | Sequence[int]  # text, or token ids
 class Engine:
     """One model, one request at a time. Its methods may be called from any thread."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, model_config: ModelConfig, config: EngineConfig):
+    def __init__(self, model: Model, tokenizer: Tokenizer, model_config: ModelConfig, config: EngineConfig):
         self.model, self.tokenizer, self.model_config, self.config = model, tokenizer, model_config, config
         self.max_seq_len = config.max_seq_len or model_config.max_positions
         if self.max_seq_len > model_config.max_positions:
             raise UserError(
                 f"max_seq_len = {self.max_seq_len}, but the model's window is {model_config.max_positions}"
             )
-        self.device, self.dtype = model.embed.weight.device, model.embed.weight.dtype
-        self.lock = threading.Lock()  # who holds it has the model
-        self.active: set[str] = set()  # ids of the requests that wait or run, less the aborted ones
+        self.device, self.dtype = model.device, model.dtype
+        self.lock = threading.Lock()  # the thread that holds it may run the model
+        self.active: set[str] = set()  # ids of waiting and running requests; `abort` takes an id out
 
     @classmethod
     def from_pretrained(cls, name_or_path: str, config: EngineConfig | None = None) -> Engine:
-        """Raises UserError for a checkpoint, a device or a setting that cannot be used."""
+        """Loads a checkpoint. Raises UserError for a checkpoint, a device or a setting that cannot be used."""
         config = config or EngineConfig()
         model, tokenizer, model_config = load_model(name_or_path, config.device, config.dtype)
         return cls(model, tokenizer, model_config, config)
@@ -92,8 +92,11 @@ class Engine:
     def generate(
         self, prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
     ) -> list[Completion]:
-        """Completes all prompts -> completions in the same order. `params`: one for all, or one each."""
+        """Completes all prompts, in order. `params`: one for all of them, or one for each."""
+        prompts = [prompts] if isinstance(prompts, str) else prompts
         each = list(params) if isinstance(params, Sequence) else [params or SamplingParams()] * len(prompts)
+        if len(each) != len(prompts):
+            raise UserError(f"params: {len(each)} for {len(prompts)} prompts; give one, or one for each")
         completions = []
         for prompt, own in zip(prompts, each, strict=True):
             tokens = self.encode(prompt)
@@ -107,10 +110,10 @@ class Engine:
     def stream(
         self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None
     ) -> Iterator[Output]:
-        """Completes one prompt, piece by piece. Closing the iterator ends the generation.
+        """Completes one prompt piece by piece. Closing the iterator ends the generation.
 
         Raises:
-            UserError: at the call, for a prompt or parameters that can never be served.
+            UserError: at the call, not at the first token, for a request that can never be served.
         """
         params, tokens = params or SamplingParams(), self.encode(prompt)
         max_tokens = self.max_tokens(tokens, params)
@@ -129,17 +132,19 @@ class Engine:
         self.active.clear()
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Raises UserError for an empty prompt and for ids outside the vocabulary."""
-        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        """Text or token ids to token ids. Raises UserError for an empty prompt or an id outside the vocabulary."""
+        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        if not isinstance(tokens, Sequence) or not all(has_type(token, int) for token in tokens):
+            raise UserError(f"prompt: must be a text or a list of token ids, not {shown(prompt)}")
         if not tokens:
             raise UserError("prompt: is empty, give at least one token")
         size = self.model_config.vocab_size
         if not all(0 <= t < size for t in tokens):
             raise UserError(f"prompt: token ids must be within 0..{size - 1}")
-        return tokens
+        return list(tokens)
 
     def max_tokens(self, tokens: Sequence[int], params: SamplingParams) -> int:
-        """How many tokens the request may add. Raises UserError, with the numbers, where they do not fit."""
+        """How many tokens the request may add. Raises UserError, with the numbers, if they do not fit."""
         room = self.max_seq_len - len(tokens)
         wanted = room if params.max_tokens is None else params.max_tokens
         if wanted > room or room < 1:
@@ -156,7 +161,7 @@ class Engine:
         eos_ids = () if params.ignore_eos else self.model_config.eos_token_ids
         try:
             with self.lock:
-                if request_id not in self.active:  # aborted while it waited: not worth a prefill
+                if request_id not in self.active:  # aborted while it waited: skip the prefill
                     yield Output(request_id, [], "", "abort")
                     return
                 for token in generate(

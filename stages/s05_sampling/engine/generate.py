@@ -1,6 +1,6 @@
 """The token loop: run the model over the new tokens, draw the next one, repeat.
 
-Knows nothing of terminals or requests. Whoever iterates has each token as soon as it is chosen, and ends the loop by
+It knows nothing about terminals or requests. The caller gets each token as soon as it is chosen, and ends the loop by
 not asking for another.
 """
 
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.models import ModelConfig
+from common.models import Model, ModelConfig
 from common.tokenizer import Tokenizer
 
 from .attention import CachedAttention
 from .kv_cache import KVCache
-from .sampler import Sampling, SamplingParams, noise_key, sample
+from .sampler import Draw, Sampling, SamplingParams, TokenCounts, noise_key, sample
 from .text import TextStream
 
 
@@ -28,13 +27,13 @@ class Token:
     """The outcome of one step."""
 
     id: int
-    text: str  # may be empty: half a character, or what could yet become a stop string
+    text: str  # may be empty: half a character, or the possible beginning of a stop string
     logits: Tensor  # [vocab_size], what the token was chosen from
-    finish_reason: str | None = None  # on the last one: "stop" (end token, stop string) or "length"
+    finish_reason: str | None = None  # on the last token: "stop" (end token, stop string) or "length"
 
 
 def generate(
-    model: Any,
+    model: Model,
     tokens: Sequence[int],
     max_new_tokens: int,
     *,
@@ -47,14 +46,14 @@ def generate(
 
     Args:
         tokens: the prompt, at least one token.
-        max_new_tokens: how many tokens to add at most; with the prompt they must fit the model's window.
-        params: how to draw; its limits and stops are the caller's business.
-        eos_ids: tokens that end the text. The one that does is yielded, without text.
-        stop: strings that end the text; neither they nor what follows is ever in a `text`.
+        max_new_tokens: maximum number of tokens to add; with the prompt they must fit into the model's window.
+        params: how to draw; its limits and stops are left to the caller.
+        eos_ids: tokens that end the text. The one that does is yielded with empty text.
+        stop: strings that end the text; they and what follows never appear in a `text`.
         tokenizer: turns tokens into `text`; needed for `stop`.
 
     Returns:
-        an iterator over the new tokens, the last of which carries the finish reason.
+        an iterator over the new tokens; the last one carries the finish reason.
 
     Raises:
         UserError: an empty prompt or unknown tokens, nothing to add, a window too small, stop strings without a tokenizer.
@@ -63,22 +62,26 @@ def generate(
     if stop and (tokenizer is None or not all(stop)):
         raise UserError("stop strings need a tokenizer, and none of them may be empty")
     params = params or SamplingParams()
-    row = Row(params, noise_key(params), list(tokens), len(tokens))
-    return loop(model, row, max_new_tokens, eos_ids, TextStream(tokenizer, stop, tokens))
+    so_far = Continuation(params, noise_key(params), TokenCounts(params, tokens), list(tokens))
+    return loop(model, so_far, max_new_tokens, eos_ids, TextStream(tokenizer, stop, tokens))
 
 
 @dataclass(slots=True)
-class Row:
-    """What the sampler must know of a text."""
+class Continuation:
+    """A text that is being continued, and what the sampler needs to know about it."""
 
     params: SamplingParams
     noise_key: int
+    counts: TokenCounts
     tokens: list[int]
-    num_prompt_tokens: int
+
+    def add(self, token: int) -> None:
+        self.tokens.append(token)
+        self.counts.add(token)
 
 
 def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> None:
-    """Raises UserError, with the numbers, for what cannot be generated."""
+    """Raises UserError, with the numbers, if the request cannot be served."""
     if not tokens:
         raise UserError("the prompt is empty: give at least one token")
     if unknown := [token for token in tokens if not 0 <= token < config.vocab_size]:
@@ -96,16 +99,16 @@ def check(tokens: Sequence[int], max_new_tokens: int, config: ModelConfig) -> No
 
 @torch.inference_mode()
 def loop(
-    model: Any, row: Row, max_new_tokens: int, eos_ids: Sequence[int], text: TextStream
+    model: Model, so_far: Continuation, max_new_tokens: int, eos_ids: Sequence[int], text: TextStream
 ) -> Iterator[Token]:
-    weight, tokens = model.embed.weight, row.tokens
-    cache = KVCache(model.layers_info, len(tokens) + max_new_tokens, weight.device, weight.dtype)
+    tokens = so_far.tokens
+    cache = KVCache(model.layers_info, len(tokens) + max_new_tokens, model.device, model.dtype)
     attend = CachedAttention(cache)
     for left in reversed(range(max_new_tokens)):
         logits = forward(model, tokens, attend)
-        token = int(sample(logits[None], Sampling.build([row], logits.device)).tokens)
-        row.tokens.append(token)
-        tokens = [token]  # all that the cache has not seen
+        token = draw(so_far, logits)
+        so_far.add(token)
+        tokens = [token]  # the only one that the cache does not hold yet
         if token in eos_ids:
             yield Token(token, text.flush(), logits, "stop")
             return
@@ -118,9 +121,18 @@ def loop(
             return
 
 
-def forward(model: Any, tokens: list[int], attend: CachedAttention) -> Tensor:
-    """The tokens that the cache has not seen through the model -> logits [vocab_size] of the one that follows."""
-    device = model.embed.weight.device
+def draw(so_far: Continuation, logits: Tensor) -> int:
+    """The next token. Raises RuntimeError where the logits [vocab_size] hold a NaN, or nothing finite."""
+    draws = [Draw(so_far, position=len(so_far.tokens))]
+    token = int(sample(logits[None], Sampling.build(draws, logits.device)).tokens)
+    if token < 0:
+        raise RuntimeError("the model's logits hold a NaN, or nothing finite: try another --dtype")
+    return token
+
+
+def forward(model: Model, tokens: list[int], attend: CachedAttention) -> Tensor:
+    """Runs the tokens that the cache does not hold yet. Returns the logits [vocab_size] of the one that follows."""
+    device = model.device
     start = attend.plan(len(tokens))
     positions = torch.arange(start, start + len(tokens), device=device)
     hidden = model(torch.tensor(tokens, device=device), positions, attend)

@@ -4,46 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..engine import sampler
-from ..engine.sampler import SamplingParams
+from ..engine.sampler import Draw, Sampling, SamplingParams, TokenCounts
 
 
 @dataclass(slots=True)
-class Text:
-    """A text whose next token is drawn, as the sampler wants to know it."""
+class Request:
+    """What the sampler needs to know about a text."""
 
     params: SamplingParams
-    tokens: list[int] = field(default_factory=list)  # prompt and output
-    num_prompt_tokens: int = 0
-    noise_key: int = 0
+    noise_key: int
+    counts: TokenCounts
 
 
-def text(params: SamplingParams, tokens: Sequence[int] = (), num_prompt_tokens: int = 0) -> Text:
-    """With the noise of the parameters' seed."""
-    return Text(params, list(tokens), num_prompt_tokens, sampler.noise_key(params))
+def draw_after(params: SamplingParams, tokens: Sequence[int] = (), num_prompt_tokens: int = 0) -> Draw:
+    """The draw after `tokens`, of which the first are the prompt, with the noise of the parameters' seed."""
+    counts = TokenCounts(params, tokens[:num_prompt_tokens])
+    for token in tokens[num_prompt_tokens:]:
+        counts.add(token)
+    return Draw(Request(params, sampler.noise_key(params), counts), len(tokens))
 
 
-def distribution(logits: Tensor, one: Text) -> Tensor:
+def distribution(logits: Tensor, draw: Draw) -> Tensor:
     """logits [vocab] -> the probability of each token to be drawn, [vocab]; the likeliest has all of it when greedy."""
-    sampling = sampler.Sampling.build([one], logits.device)
-    rows = logits[None].float().clone()
-    for adjustment in sampling.adjustments:
-        adjustment.apply(rows)
-    chances = torch.zeros_like(rows[0])
-    if sampling.cut is not None:
-        ids, scaled, kept = sampler.survivors(rows, sampling.values, rows.shape[-1])
-        count = int(kept)
-        chances[ids[0, :count]] = scaled[0, :count].softmax(-1)
-    elif sampling.free is not None:
-        chances = sampler.scale(rows, sampling.values[0, :, None])[0].softmax(-1)
-    else:
-        chances[rows[0].argmax()] = 1.0
-    return chances
+    sampling = Sampling.build([draw], logits.device)
+    rows = sampler.adjust(logits[None].float(), sampling)
+    if not len(sampling.drawn):
+        return torch.zeros_like(rows[0]).index_fill(0, rows[0].argmax(), 1.0)
+    scores = sampler.scale(rows, sampling.temperature)
+    if len(sampling.truncated):
+        scores = sampler.truncate(scores, *sampling.limits)
+    return scores[0].softmax(-1)
 
 
 def entropy(chances: Tensor) -> float:

@@ -13,7 +13,7 @@ from common.terminal.console import bar, make_table, piece
 from common.tokenizer import Tokenizer
 
 from ..engine import SamplingParams
-from .distribution import Text, distribution
+from .distribution import distribution, draw_after
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -46,7 +46,7 @@ def cascade(logits: Tensor, params: SamplingParams, tokenizer: Tokenizer, count:
 
     logits: [vocab], of the model.
     """
-    columns = [(label, distribution(logits, Text(one))) for label, one in steps(params)]
+    columns = [(label, distribution(logits, draw_after(one))) for label, one in steps(params)]
     first, last = columns[0][1], columns[-1][1]
     highest = float(max(first.max(), last.max()))
     rows: list[list[object]] = []

@@ -9,7 +9,7 @@ from typing import Any
 from common.tokenizer import Tokenizer
 
 from .. import engine
-from .distribution import Text, distribution, entropy
+from .distribution import distribution, draw_after, entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Run:
         """Writes the text, a token at a time."""
         for token in scene.tokens(self.params):
             before = [*scene.prompt, *self.ids]
-            chances = distribution(token.logits, Text(self.params, before, len(scene.prompt)))
+            chances = distribution(token.logits, draw_after(self.params, before, len(scene.prompt)))
             self.model.append(entropy(token.logits.float().softmax(-1)))
             self.drawn.append(entropy(chances))
             self.left.append(int((chances > 0).sum()))

@@ -129,18 +129,15 @@ class Engine:
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt. Raises UserError for an empty one and for ids outside the vocabulary."""
-        if isinstance(prompt, str):
-            tokens = self.tokenizer.encode(prompt)
-        elif isinstance(prompt, Sequence) and all(has_type(token, int) for token in prompt):
-            tokens = list(prompt)
-        else:
+        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        if not isinstance(tokens, Sequence) or not all(has_type(token, int) for token in tokens):
             raise UserError(f"prompt: must be a text or a list of token ids, not {shown(prompt)}")
         if not tokens:
             raise UserError("prompt: is empty, give at least one token")
         size = self.model_config.vocab_size
         if not all(0 <= t < size for t in tokens):
             raise UserError(f"prompt: token ids must be within 0..{size - 1}")
-        return tokens
+        return list(tokens)
 
     def max_tokens(self, tokens: Sequence[int], params: SamplingParams) -> int:
         """How many tokens the request may add. Raises UserError, with the numbers, if they do not fit the window."""

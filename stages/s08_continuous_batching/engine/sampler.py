@@ -47,15 +47,21 @@ class SamplingParams(Options):
         Options.__post_init__(self)
         object.__setattr__(self, "stop", strings("stop", self.stop))
         if not isinstance(self.logit_bias, Mapping):
-            raise UserError(f"logit_bias = {shown(self.logit_bias)}: must map token ids to numbers")
+            raise UserError(f"logit_bias: must map token ids to numbers, not {shown(self.logit_bias)}")
         for token, bias in self.logit_bias.items():
             if not has_type(token, int) or not has_type(bias, float) or not -INF <= bias < INF:
-                raise UserError(f"logit_bias = {shown({token: bias})}: must map token ids to finite numbers")
+                raise UserError(
+                    f"logit_bias: must map token ids to finite numbers, not {shown({token: bias})}"
+                )
 
     @property
     def adjusts(self) -> bool:
         penalties = self.repetition_penalty, self.presence_penalty, self.frequency_penalty
         return bool(self.logit_bias) or penalties != (1, 0, 0)
+
+    @property
+    def truncates(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
     @property
     def limits(self) -> tuple[float, float, float]:
@@ -111,7 +117,7 @@ class Sampling:
             self.temperature = temperature.to(device)
             keys = [[draws[row].request.noise_key, draws[row].position] for row in drawn]
             self.noise = torch.tensor(keys, device=device).T
-        if truncated := [i for i, row in enumerate(drawn) if params[row].limits != (INF, INF, 0)]:
+        if truncated := [i for i, row in enumerate(drawn) if params[row].truncates]:
             self.truncated = torch.tensor(truncated, device=device)
             limits = torch.tensor([params[drawn[i]].limits for i in truncated], dtype=torch.float32)
             self.limits = limits.T[:, :, None].to(device)
