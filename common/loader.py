@@ -1,28 +1,42 @@
-"""Checkpoints to models and back, strictly: every tensor has its place, every place gets its tensor.
+"""A name or a folder -> a model that is ready to run, its tokenizer and its config.
 
-`load_model` builds the model on the meta device, lets the caller replace modules, and only then reads the weights,
-tensor by tensor, so that no second copy of the model is ever in memory.
+What a `config.json` means is in `models/config.py`, how tensors find their places in `models/weights.py`. `load_model` builds the
+model on the meta device, lets the caller replace modules, and only then reads the weights.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from .errors import UserError
-from .models import Model, ModelConfig, Target, computes_in, new_model, read_config
-from .models.fields import Fields, show
-from .models.layers import rows_of
+from .fields import Fields, read_json
+from .models import MODELS, Model, ModelConfig, new_model, read_config
+from .models.weights import fill, has_other_head, materialize, read_tensors, save_model
 from .tokenizer import Tokenizer
+
+__all__ = [
+    "CHECKPOINTS",
+    "DTYPES",
+    "SHIPPED",
+    "build_model",
+    "fill",
+    "find_checkpoint",
+    "load_config",
+    "load_model",
+    "load_weights",
+    "materialize",
+    "read_tensors",
+    "resolve_device",
+    "resolve_dtype",
+    "save_model",
+]
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SHIPPED = ("storyteller", "storyteller-draft", "storyteller-llama", "storyteller-qwen3", "storyteller-gemma3")
@@ -49,17 +63,39 @@ def load_model(
     Raises:
         UserError: what cannot be found, read or used, in one line.
     """
-    device = resolve_device(device)
-    dtype = resolve_dtype(dtype, device)
     folder = find_checkpoint(name_or_path)
-    config = load_config(folder)
-    with torch.device("meta"):
-        model: Any = new_model(config)
+    model = load_weights(folder, device, dtype, replace)
+    return model, Tokenizer.from_folder(folder), model.config
+
+
+def load_weights(
+    folder: Path,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    replace: Callable[[nn.Module], None] | None = None,
+) -> Model:
+    """As `load_model`, for a folder that may lack a tokenizer."""
+    device, config = resolve_device(device), load_config(folder)
+    dtype = resolve_dtype(dtype, device, config)
+    model = on_meta(config)
+    if has_other_head(model, folder):
+        raw = {**config.raw, "tie_word_embeddings": False}
+        model = on_meta(changed(config, tie_word_embeddings=False, raw=raw))
     if replace is not None:
         replace(model)
     materialize(model, device, dtype)
     fill(model, folder)
-    return model.eval(), Tokenizer.from_folder(folder), config
+    model.eval()
+    return model  # type: ignore[no-any-return]
+
+
+def on_meta(config: ModelConfig) -> Any:
+    """The model without memory."""
+    try:
+        with torch.device("meta"):
+            return new_model(config)
+    except RuntimeError:
+        raise UserError("config.json: the sizes multiply to more numbers than a tensor can have") from None
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
@@ -92,19 +128,6 @@ def load_config(folder: Path) -> ModelConfig:
     return changed(config, eos_token_ids=tuple(dict.fromkeys(ends)))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UserError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} holds no {path.name}") from None
-    except (ValueError, RecursionError) as e:
-        raise UserError(f"{path} is not JSON: {e}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold a JSON object, not {show(content)}")
-    return content
-
-
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """Raises UserError for a device that this machine does not have."""
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -114,144 +137,32 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError:
-        raise UserError(f"device {str(device)!r}: possible here are {possible}") from None
+        raise UserError(f"device {str(device)!r}: choose from {possible}") from None
     if not has.get(found.type) or (found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"device {str(device)!r} is not available; possible here are {possible}")
+        raise UserError(f"device {str(device)!r} is not available; choose from {possible}")
     return found
 
 
-def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """Raises UserError for a dtype that is none of ours."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
+def resolve_dtype(
+    dtype: str | torch.dtype, device: torch.device, config: ModelConfig | None = None
+) -> torch.dtype:
+    """config: of the model that it is for, if it is known. Raises UserError for a dtype that is not ours, or not the model's."""
+    overflows = config is not None and MODELS[config.model_type].float16_overflows
     if dtype == "auto":
         if device.type == "cpu":
             return torch.float32
-        return (
-            torch.bfloat16
-            if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-            else torch.float16
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16
+        return torch.float32 if overflows else torch.float16
+    if isinstance(dtype, str):
+        if dtype not in DTYPES:
+            raise UserError(f"dtype {dtype!r}: choose from auto, {', '.join(DTYPES)}")
+        dtype = DTYPES[dtype]
+    if overflows and dtype == torch.float16 and config is not None:
+        raise UserError(
+            f"dtype 'float16': the hidden states of {config.model_type} overflow in it; choose from auto, bfloat16, float32"
         )
-    if dtype not in DTYPES:
-        raise UserError(f"dtype {dtype!r}: possible are auto, {', '.join(DTYPES)}")
-    return DTYPES[dtype]
-
-
-def materialize(model: Any, device: torch.device, dtype: torch.dtype) -> None:
-    """Gives memory to what is on meta, and tells the model so. A Parameter that two modules share stays shared;
-    buffers keep their dtype."""
-    model.device, model.dtype, model.kv_dtype = device, dtype, computes_in(dtype, device)
-    made: dict[nn.Parameter, nn.Parameter] = {}
-    for module in model.modules():
-        for name, p in module._parameters.items():
-            if p is not None and p.is_meta:
-                if p not in made:
-                    made[p] = nn.Parameter(
-                        torch.empty_like(p, device=device, dtype=dtype), requires_grad=False
-                    )
-                module._parameters[name] = made[p]
-        for name, b in module._buffers.items():
-            if b is not None:
-                module._buffers[name] = torch.empty_like(b, device=device) if b.is_meta else b.to(device)
-
-
-def fill(model: Any, folder: Path) -> None:
-    """Reads every tensor of a checkpoint into its place. Raises UserError for the first that does not fit."""
-    missing, others = set(model.weight_map), set()
-    for name, tensor in read_tensors(folder):
-        if name not in model.weight_map and f"{model.optional_prefix}{name}" in model.weight_map:
-            name = model.optional_prefix + name
-        if name not in model.weight_map:
-            others.add(name)
-            continue
-        try:
-            place(model, model.weight_map[name], tensor)
-        except ValueError as e:
-            raise UserError(f"{folder}: tensor {name!r}: {e}") from None
-        missing.discard(name)
-    if missing:
-        rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"{folder}: tensor {min(missing)!r} is missing{rest}")
-    for name, tensor in read_tensors(
-        folder, only=others
-    ):  # now that all is read, a second copy can be compared
-        if not is_redundant(model, name, tensor):
-            raise UserError(f"{folder}: unexpected tensor {name!r} {list(tensor.shape)}")
-
-
-def read_tensors(folder: Path, only: set[str] | None = None) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of `model.safetensors`, or of the files that `model.safetensors.index.json` lists, one at a time."""
-    index = folder / "model.safetensors.index.json"
-    files = sorted(set(read_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
-    for file in files:
-        if not (folder / file).is_file():
-            raise UserError(f"{folder} holds no {file}")
-        try:
-            with safe_open(folder / file, framework="pt") as f:
-                for name in f.keys():  # noqa: SIM118  (not a dict)
-                    if only is None or name in only:
-                        yield name, f.get_tensor(name)
-        except SafetensorError as e:
-            raise UserError(f"{folder / file} is damaged or cut short: {e}") from None
-
-
-def place(model: nn.Module, targets: list[Target], tensor: Tensor) -> None:
-    """One checkpoint tensor into its modules; into one of two where they share the Parameter."""
-    first = model.get_submodule(targets[0].module)
-    for target in targets:
-        module = model.get_submodule(target.module)
-        if module is not first and getattr(module, "weight", None) is first.weight:
-            continue  # tied
-        for part, piece in split(target, tensor):
-            module.load(part, piece)  # type: ignore[operator]
-
-
-def split(target: Target, tensor: Tensor) -> list[tuple[str, Tensor]]:
-    """A checkpoint tensor -> (part, its rows). Raises ValueError where it has other rows than the parts ask for."""
-    if target.transposed:
-        tensor = tensor.t()
-    if not target.parts:
-        return [(target.kind, tensor)]
-    rows = list(target.parts.values())
-    if tensor.shape[0] != sum(rows):
-        raise ValueError(f"{tensor.shape[0]} rows instead of {sum(rows)}")
-    return [
-        (f"{part}.{target.kind}", piece) for part, piece in zip(target.parts, tensor.split(rows), strict=True)
-    ]
-
-
-def is_redundant(model: Any, name: str, tensor: Tensor) -> bool:
-    """A tensor that says nothing new: one we compute ourselves, or a tied head stored a second time."""
-    if name == "lm_head.weight" and model.config.tie_word_embeddings:
-        embed = getattr(model.embed, "weight", None)
-        return embed is None or (embed.shape == tensor.shape and torch.equal(embed, tensor.to(embed)))
-    return any(re.fullmatch(pattern, name) for pattern in model.ignored)
-
-
-def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Writes `config.json` and `model.safetensors`; what `load_model` reads, and transformers too."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: gather(model, targets[0]).to(dtype or torch.float32)
-        for name, targets in model.weight_map.items()
-    }
-    save_file(
-        {k: v.contiguous().cpu() for k, v in tensors.items()},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
-    name = str(dtype or torch.float32).removeprefix("torch.")
-    (folder / "config.json").write_text(json.dumps({**model.config.raw, "dtype": name}, indent=2) + "\n")
-
-
-def gather(model: Any, target: Target) -> Tensor:
-    """The checkpoint tensor of a target: `split`, backwards."""
-    module = model.get_submodule(target.module)
-    whole = getattr(module, target.kind).detach()
-    if target.parts:
-        whole = torch.cat([whole[rows_of(module.parts, part)] for part in target.parts])  # type: ignore[arg-type]
-    return whole.t() if target.transposed else whole
+    return dtype
 
 
 def build_model(
@@ -261,14 +172,13 @@ def build_model(
     seed: int = 0,
 ) -> Model:
     """A model with random weights: for tests, and for benchmarks at published shapes."""
-    device = resolve_device(device)
-    with torch.device("meta"):
-        model: Any = new_model(config)
-    materialize(model, device, resolve_dtype(dtype, device))
+    device, model = resolve_device(device), on_meta(config)
+    materialize(model, device, resolve_dtype(dtype, device, config))
     generator = torch.Generator(device).manual_seed(seed)
     for name, p in model.named_parameters():
         if p.dim() > 1:
             p.normal_(0.0, 0.02, generator=generator)
         else:  # norms at their identity (Gemma's is zero), biases at zero
             p.fill_(float(name.endswith("norm.weight") and config.model_type != "gemma3_text"))
-    return model.eval()
+    model.eval()
+    return model  # type: ignore[no-any-return]

@@ -460,7 +460,7 @@ def test_figures_come_from_results_alone(tmp_path):
         ("--stages ,", "names no stage"),
         ("--peers nobody", "peer: 'nobody' is not one of transformers, "),
         ("--peers all,none", "all and none stand alone"),
-        ("--device tpu", "device 'tpu': possible here are"),
+        ("--device tpu", "device 'tpu': choose from"),
         ("--dtype float8", "dtype 'float8': possible are"),
         ("--prompt-tokens 2000", "prompt and new tokens make 2128, but storyteller's window is 1024"),
         ("--batch 1,x", "write whole numbers from 1 on"),

@@ -128,5 +128,5 @@ def rope_factors(rope: Rope, head_dim: int) -> Tensor:
 
 
 def _prefixed(name: str, config: ModelConfig) -> str:
-    prefix = MODELS[config.model_type].optional_prefix
+    prefix = MODELS[config.model_type].prefix
     return name if not prefix or name.startswith((prefix, "lm_head")) else prefix + name

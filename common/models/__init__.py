@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from common.fields import Fields
+
 from .config import ModelConfig
 from .cpu_linear import computes_in
-from .fields import Fields
 from .gemma3 import Gemma3
 from .gpt2 import GPT2
 from .layers import LayerInfo, Linear, Target

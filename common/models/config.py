@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fields import REQUIRED, Fields
+from common.fields import REQUIRED, Fields
 
 # What versions of transformers, trainers and converters have written into configs without changing a forward pass.
 HARMLESS = frozenset(

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.fields import Fields
+
 from . import llama
 from .config import ModelConfig, Rope, finish, read_decoder, read_windows, rope_of
-from .fields import Fields
 from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target
 from .model import Attend
 
@@ -130,8 +131,9 @@ class Gemma3(nn.Module):
     """tokens [N], positions [N] -> hidden states [N, hidden_size]."""
 
     Config: type[ModelConfig] = Gemma3Config
-    optional_prefix = ""
-    ignored: tuple[str, ...] = ()
+    prefix = "model."
+    ignored = llama.Llama.ignored
+    float16_overflows = True
 
     def __init__(self, config: Gemma3Config):
         super().__init__()

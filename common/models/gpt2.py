@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from common.fields import Fields
+
 from .config import ModelConfig, finish
-from .fields import Fields
 from .layers import MLP, Embedding, LayerInfo, LayerNorm, Linear, Target
 from .model import Attend
 
@@ -85,7 +86,8 @@ class GPT2(nn.Module):
     """tokens [N], positions [N] -> hidden states [N, hidden_size]."""
 
     Config: type[ModelConfig] = GPT2Config
-    optional_prefix = "transformer."  # the first published files have names without it
+    prefix = "transformer."
+    float16_overflows = False
     ignored: tuple[str, ...] = (r".*\.attn\.(masked_)?bias",)  # the causal mask, stored as a buffer
 
     def __init__(self, config: GPT2Config):

@@ -188,7 +188,9 @@ def rows_of(parts: dict[str, int], name: str) -> slice:
 
 
 def copy_into(target: Tensor, tensor: Tensor) -> None:
-    """Raises ValueError with both shapes where they differ."""
+    """Raises ValueError with both shapes where they differ, and for numbers that a quantiser has packed."""
+    if target.is_floating_point() and not tensor.is_floating_point():
+        raise ValueError(f"is {tensor.dtype}; quantised checkpoints are not supported")
     if target.shape != tensor.shape:
         raise ValueError(f"shape {list(tensor.shape)} instead of {list(target.shape)}")
     target.copy_(tensor)

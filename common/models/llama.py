@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from common.fields import Fields
+
 from .config import ModelConfig, Rope, finish, read_decoder, read_rope
-from .fields import Fields
 from .layers import Embedding, GatedMLP, LayerInfo, Linear, RMSNorm, Rotary, Target, rotate
 from .model import Attend
 
@@ -95,7 +96,8 @@ class Llama(nn.Module):
 
     Config: type[ModelConfig] = LlamaConfig
     block: type[Block] = Block
-    optional_prefix = ""  # of checkpoint names
+    prefix = "model."  # of checkpoint names
+    float16_overflows = False
     ignored: tuple[str, ...] = (r".*\.rotary_emb\.inv_freq",)  # tensors of old files that we compute
 
     def __init__(self, config: LlamaConfig):

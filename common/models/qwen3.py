@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from common.fields import Fields
+
 from . import llama
 from .config import ModelConfig, finish, read_decoder, read_rope, read_windows
-from .fields import Fields
 from .layers import LayerInfo, RMSNorm, Target
 from .llama import Llama, LlamaConfig
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from common.fields import Fields
 from common.loader import load_config
 from common.models import MODELS, read_config
-from common.models.fields import Fields
 
 from .test_models import CASES
 
@@ -66,8 +66,8 @@ def test_the_older_spelling_of_a_config_means_the_same():
         ({"clip_qkv": 3}, "unknown key 'clip_qkv'"),
         ({"hidden_act": "relu"}, 'hidden_act = "relu" is not supported; choose from silu'),
         ({"num_key_value_heads": 3}, "num_attention_heads 4 is not a multiple of num_key_value_heads 3"),
-        ({"num_hidden_layers": -1}, "num_hidden_layers is -1, but must be a positive whole number"),
-        ({"hidden_size": None}, "hidden_size is null, but must be a positive whole number"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1, but must be a whole number between 1"),
+        ({"hidden_size": None}, "hidden_size is null, but must be a whole number"),
         (
             {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
             'rope_parameters: rope_type = "yarn" is not supported; choose from default, linear, llama3',

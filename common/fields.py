@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Container, Mapping
+from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 
 REQUIRED: Any = object()
+MOST = 2**31 - 1
 
 
 class Fields:
@@ -23,11 +25,11 @@ class Fields:
         self.asked: set[str] = set()
 
     def integer(self, key: str, default: int | None = REQUIRED, least: int = 1) -> Any:
-        """A whole number of at least `least`, or the default."""
+        """A whole number between `least` and MOST, or the default."""
         value = self._get(key, default)
-        if value is default or (type(value) is int and value >= least):
+        if value is default or (type(value) is int and least <= value <= MOST):
             return value
-        raise self._wrong(key, "a positive whole number" if least else "a whole number, 0 or above")
+        raise self._wrong(key, f"a whole number between {least} and {MOST}")
 
     def number(self, key: str, default: float = REQUIRED) -> float:
         """A positive number, or the default."""
@@ -68,7 +70,7 @@ class Fields:
         """One token id, several or none (null)."""
         value = self._get(key, None)
         ids = [] if value is None else value if isinstance(value, list) else [value]
-        if value == [] or not all(type(i) is int and i >= 0 for i in ids):
+        if value == [] or not all(type(i) is int and 0 <= i <= MOST for i in ids):
             raise self._wrong(key, "a token id, a list of token ids or null")
         return tuple(ids)
 
@@ -101,3 +103,16 @@ def show(value: Any) -> str:
     """As it stands in the file, in one line, cut where it is long."""
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises UserError where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} holds no {path.name}") from None
+    except (ValueError, RecursionError) as e:
+        raise UserError(f"{path} is not JSON: {e}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object, not {show(content)}")
+    return content
