@@ -600,8 +600,8 @@ def test_figures_are_deterministic_and_refuse_wrong_data(tmp_path: Path) -> None
     assert "<title>A &amp; B</title>" in text
     with pytest.raises(UserError, match="2 cells but 1 marks"):
         drawing.draw("t", [drawing.Panel("p", [drawing.Row("K", ["a", "b"], "w")])])
-    with pytest.raises(UserError, match="no mark 'q'"):
-        drawing.draw("t", [drawing.Panel("p", [drawing.Row("K", ["a"], "q")])])
+    with pytest.raises(UserError, match="no mark 'z'"):
+        drawing.draw("t", [drawing.Panel("p", [drawing.Row("K", ["a"], "z")])])
     spec = tmp_path / "x.toml"
     spec.write_text('kind = "state"\ntitle = "t"\n[[panel]]\nrows = []\n')
     with pytest.raises(UserError, match=r"x.toml: panel has no 'rows'"):

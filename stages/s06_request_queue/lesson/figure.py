@@ -28,7 +28,7 @@ def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> list[Path]:
     services = [value(result, f"service_ms_{n}") for n in labels]
     p95 = [result["values"][f"wait_ms_{n}"]["p95"] / s for n, s in zip(labels, services, strict=True)]
     line(axes, loads, waits, "mean wait", role="waiting")
-    line(axes, loads, p95, "P95 of the waits")
+    line(axes, loads, p95, "P95 of the waits", role="waiting")
     top = max(*loads, 92.0)
     curve = [x / 4 for x in range(int(4 * min(top, 96)) + 1)]
     line(axes, curve, [m_d_1(x / 100) for x in curve], "M/D/1, mean", dashed=True)
