@@ -50,7 +50,6 @@ BROUGHT = [
     ),
     Brought("tools", "tools", [TOOL], ([], None), ("chat",)),
     Brought("tool_choice", "tools", "auto", ("none", None), ("chat",), {"tools": [TOOL]}),
-    Brought("parallel_tool_calls", "tools", False, (True, None), ("chat",), {"tools": [TOOL]}),
     Brought("functions", "tools", [{"name": "f"}], ([], None), ("chat",)),
     Brought("function_call", "tools", "auto", ("none", None), ("chat",)),
     Brought("modalities", "audio", ["text", "audio"], (["text"], None), ("chat",)),
@@ -72,7 +71,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "prompt_cache_key": "key",
     "prompt_cache_options": {"ttl": "30m"},
     "prompt_cache_retention": "24h",
-    "stream_options": {"include_usage": True},
+    "parallel_tool_calls": False,
 }
 
 # Client-side arguments of the official client's `create`, which never reach a body.
@@ -88,6 +87,7 @@ class Range:
     good: tuple[Any, ...]
     bad: tuple[Any, ...]
     on: tuple[str, ...] = BOTH
+    more: dict[str, Any] = field(default_factory=dict)  # what must go with it
 
     def __str__(self) -> str:
         return self.name
@@ -96,22 +96,24 @@ class Range:
 NO_NUMBER: tuple[Any, ...] = ("1", [], {}, True)
 HUGE = 10**400  # more than a float holds
 RANGES = [
-    Range("max_tokens", "http", (1, 2), (0, -1, 1.5, HUGE, *NO_NUMBER)),
-    Range("max_completion_tokens", "chat", (1, 2), (0, -1, 1.5, HUGE, *NO_NUMBER), ("chat",)),
+    Range("max_tokens", "http", (1, 2, 2.0), (0, -1, 1.5, HUGE, *NO_NUMBER)),
+    Range("max_completion_tokens", "chat", (1, 2, 2.0), (0, -1, 1.5, HUGE, *NO_NUMBER), ("chat",)),
     Range("stop", "http", ("x", ["x"] * 16, [], None), ("", [""], ["x"] * 17, 5, {}, [5], ["x", None])),
     Range("stream", "http", (False, None), ("yes", 1, 0, [], {})),
-    Range("stream_options", "http", ({}, None), (True, [], {"include_usage": "yes"}, {"unknown": 1})),
+    Range("stream_options", "http",
+          ({}, None, {"include_usage": True, "continuous_usage_stats": True, "include_obfuscation": False}),
+          (True, [], {"include_usage": "yes"}, {"unknown": 1}, {"unknown": None}), more={"stream": True}),
     Range("user", "http", ("", "x" * 1000), (5, [], {})),
     Range("metadata", "http",
           ({}, {str(i): "x" for i in range(16)}, {"k" * 64: "v" * 512}, {"🦊" * 64: "🦊" * 512}),
           (5, [], "x", {str(i): "x" for i in range(17)}, {"k" * 65: "v"}, {"k": "v" * 513}, {"k": 5}, {"k": None},
            {"k": {"deep": "er"}})),
     Range("temperature", "sampling", (0, 1, 2.0), (-0.01, 2.01, float("nan"), float("inf"), HUGE, *NO_NUMBER)),
-    Range("top_p", "sampling", (1e-9, 0.5, 1), (0, -0.1, 1.01, float("nan"), *NO_NUMBER)),
-    Range("top_k", "sampling", (0, 1, 10**6), (-1, 1.5, *NO_NUMBER)),
+    Range("top_p", "sampling", (0, 1e-9, 0.5, 1), (-0.1, 1.01, float("nan"), *NO_NUMBER)),
+    Range("top_k", "sampling", (-1, 0, 1, 3.0, 10**6), (-2, 1.5, *NO_NUMBER)),
     Range("min_p", "sampling", (0, 1), (-0.01, 1.01, float("nan"), *NO_NUMBER)),
-    Range("seed", "seed", (0, -(2**63), 2**63 - 1), (2**63, -(2**63) - 1, 1.5, "1", [], True)),
-    Range("n", "n", (1, 2), (0, -1, 1.5, 10**9, HUGE, *NO_NUMBER)),
+    Range("seed", "seed", (0, 7.0, -(2**63), 2**63 - 1), (2**63, -(2**63) - 1, 1.5, "1", [], True)),
+    Range("n", "n", (1, 2, 2.0), (0, -1, 1.5, 10**9, HUGE, *NO_NUMBER)),
     Range("presence_penalty", "penalties", (-2, 2), (-2.01, 2.01, float("nan"), *NO_NUMBER)),
     Range("frequency_penalty", "penalties", (-2, 2), (-2.01, 2.01, float("nan"), *NO_NUMBER)),
     Range("repetition_penalty", "penalties", (0.01, 2), (0, -1, 2.01, float("inf"), *NO_NUMBER)),

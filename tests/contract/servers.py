@@ -174,6 +174,7 @@ class Gate:
 class Inside(Server):
     engine: Any
     gate: Gate
+    service: Any  # what the routes share
 
     def idle(self) -> bool:
         """No request waits or runs."""
@@ -201,7 +202,7 @@ def inside(subject: Subject, checkpoint: Checkpoint, **config: Any) -> Iterator[
     try:
         until(lambda: app.state.service.engine, "a loaded model")
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        yield Inside(url, checkpoint.name, loaded[0], Gate(model_of(loaded[0])))
+        yield Inside(url, checkpoint.name, loaded[0], Gate(model_of(loaded[0])), app.state.service)
     finally:
         runner.should_exit = True
         thread.join(10)

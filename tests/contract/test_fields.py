@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.contract.fields import BROUGHT, RANGES, WITHOUT_EFFECT, Brought, Range
+from tests.contract.fields import BROUGHT, RANGES, TOOL, WITHOUT_EFFECT, Brought, Range
 from tests.contract.servers import Server
 from tests.contract.subjects import Subject
 
@@ -54,7 +55,9 @@ def test_a_field_is_refused_until_its_capability_comes(
         assert response.status_code == 200, response.text
     else:
         message = refused(response, field.name, *field.more)
-        assert "not supported" in message or "unknown" in message
+        if "unknown field" not in message:
+            assert "not supported by this server" in message
+            assert response.json()["error"]["code"] == "unsupported_parameter"
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat"])
@@ -82,13 +85,53 @@ def test_values_outside_a_fields_range_are_refused_by_name(
     if field.capability not in subject.capabilities:
         return  # refused as a whole, which another test sees to
     for value in field.good:
-        response = ask(server, endpoint, {field.name: value})
+        response = ask(server, endpoint, {**field.more, field.name: value})
         assert response.status_code == 200, f"{field.name} = {value!r}: {response.text}"
     for value in field.bad:
-        response = ask(server, endpoint, {field.name: value})
+        response = ask(server, endpoint, {**field.more, field.name: value})
         # A number of that length may not even be JSON to the parser.
         names = () if isinstance(value, int) and value > 10**300 else (field.name,)
-        refused(response, *names)
+        assert not PYTHON.search(refused(response, *names)), response.text
+
+
+PYTHON = re.compile(r"\b(dict|dictionary|list|tuple|str|int|float|bool|None|True|False|NoneType|valid)\b")
+
+
+@pytest.mark.needs("chat")
+def test_of_several_refusals_the_one_that_was_meant_is_named(server: Server):
+    """A client that sends tools sets the choice and the format too; to be told of these helps nobody."""
+    order = {
+        "tools": [TOOL],
+        "functions": [{"name": "f"}],
+        "response_format": {"type": "json_object"},
+        "tool_choice": "auto",
+    }
+    names = list(order)
+    for first in range(len(names)):
+        fields = {name: order[name] for name in reversed(names[first:])}
+        response = ask(server, "chat", fields)
+        message = refused(response, names[first])
+        assert message.startswith(f"{names[first]} ")
+        assert not PYTHON.search(message)
+
+
+@pytest.mark.parametrize("endpoint", ["completions", "chat"])
+def test_options_of_a_stream_need_one(server: Server, endpoint: str):
+    for fields in ({}, {"stream": False}, {"stream": None}):
+        message = refused(ask(server, endpoint, {"stream_options": {}, **fields}), "stream_options")
+        assert "stream is true" in message
+
+
+def test_whole_numbers_may_be_written_with_a_point(server: Server):
+    assert ask(server, "completions", {"prompt": [5.0, 6], "max_tokens": 2.0}).status_code == 200
+    for prompt in ([5.5], [5, True], [1e300], [[5.5]]):
+        refused(ask(server, "completions", {"prompt": prompt}), "prompt")
+
+
+@pytest.mark.needs("sampling")
+def test_a_top_p_of_zero_is_greedy(server: Server):
+    greedy = server.text("Once", 12)
+    assert server.text("Once", 12, temperature=1.5, top_p=0) == greedy
 
 
 @pytest.mark.parametrize("endpoint", ["completions", "chat"])
@@ -117,7 +160,7 @@ def test_the_refusal_of_a_nested_field_says_where_it_stands(server: Server):
     "prompt", [[], [[]], ["a", 1], [1, "a"], [None], {}, 5, None, True, [[1], "a"], [[["a"]]]]
 )
 def test_a_prompt_is_text_or_token_ids_or_a_list_of_either(server: Server, prompt: Any):
-    refused(server.complete(prompt), "prompt")
+    assert not PYTHON.search(refused(server.complete(prompt), "prompt"))
 
 
 @pytest.mark.parametrize("prompt", ["", [-1], [10**9], [10**30], [[1], [10**9]], ["fine", ""]])
@@ -143,7 +186,68 @@ MESSAGES = {
 @pytest.mark.needs("chat")
 @pytest.mark.parametrize("messages", MESSAGES.values(), ids=MESSAGES)
 def test_messages_that_cannot_be_served_are_refused(server: Server, messages: Any):
-    refused(ask(server, "chat", {"messages": messages}), "messages")
+    response = ask(server, "chat", {"messages": messages})
+    assert not PYTHON.search(refused(response, "messages")), response.text
+
+
+SAID = {"role": "user", "content": "Hi"}
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+# What clients put into messages that they send back or cache, and what is the same without it.
+ECHOED: dict[str, dict[str, Any]] = {
+    "parsed": {"role": "assistant", "content": "Good day.", "parsed": None, "refusal": None},
+    "a parsed answer": {"role": "assistant", "content": "Good day.", "parsed": {"a": 1}},
+    "reasoning": {"role": "assistant", "content": "Good day.", "reasoning": "so", "reasoning_content": "so"},
+    "an unknown null": {"role": "assistant", "content": "Good day.", "provider_specific_fields": None},
+    "cache_control": {"role": "assistant", "content": "Good day.", "cache_control": {"type": "ephemeral"}},
+    "annotations": {"role": "assistant", "content": "Good day.", "annotations": [{"type": "url_citation"}]},
+    "empty tool calls": {
+        "role": "assistant",
+        "content": "Good day.",
+        "tool_calls": [],
+        "function_call": None,
+    },
+    "parts": {
+        "role": "assistant",
+        "content": [
+            {"type": "text", "text": "Good ", "role": "assistant", "cache_control": {"type": "ephemeral"}},
+            {"type": "text", "text": "day.", "annotations": [], "unknown": None},
+        ],
+    },
+}
+
+
+@pytest.mark.needs("chat")
+@pytest.mark.parametrize("message", ECHOED.values(), ids=ECHOED)
+def test_a_message_that_clients_decorate_is_the_plain_one(server: Server, message: dict[str, Any]):
+    plain = {"role": "assistant", "content": "Good day."}
+    answers = [ask(server, "chat", {"messages": [SAID, m, SAID], "max_tokens": 4}) for m in (plain, message)]
+    assert [a.status_code for a in answers] == [200, 200], answers[1].text
+    assert answers[0].json()["choices"] == answers[1].json()["choices"]
+    assert answers[0].json()["usage"] == answers[1].json()["usage"]
+
+
+@pytest.mark.needs("chat")
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "tool", "content": "5", "tool_call_id": "1"},
+    ],
+)
+def test_a_message_with_tool_calls_is_told_what_is_missing(server: Server, message: dict[str, Any]):
+    response = ask(server, "chat", {"messages": [SAID, message]})
+    assert "messages.1: tool calls are not supported" in refused(response, "messages")
+    assert response.json()["error"]["code"] == "unsupported_parameter"
+
+
+@pytest.mark.needs("chat")
+def test_unknown_fields_with_a_value_are_refused_in_messages_too(server: Server):
+    assert "messages.0.colour" in refused(server.chat({**SAID, "colour": "red"}), "messages")
+    part = {"type": "text", "text": "Hi", "colour": "red"}
+    assert "messages.0.content.0.colour" in refused(server.chat({**SAID, "content": [part]}), "messages")
+    assert "temprature" in refused(server.chat(SAID, temprature=None), "temprature")
 
 
 def test_required_fields_are_named_when_missing(server: Server):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -14,8 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.tokenizer import Tokenizer
+from tests.contract.checkpoint import Checkpoint
 from tests.contract.fields import BROUGHT, RANGES, WITHOUT_EFFECT
-from tests.contract.servers import Process
+from tests.contract.servers import Inside, Process
+from tests.contract.subjects import Subject
+from tests.parity.test_tokenizer import byte_level, gemma_style, llama_style
 
 pytestmark = pytest.mark.needs("http")
 PATHS = ("/v1/completions", "/v1/chat/completions")
@@ -135,6 +141,102 @@ def test_what_is_no_request_is_a_400(server: Process, body: bytes):
         assert len(response.json()["error"]["message"]) < 400
 
 
+NOT_JSON = {
+    b"prompt=Hi&model=x": "Expecting value at character 0",
+    b'{"model": "x", "prompt":': "Expecting value at character 24",
+    b'{"model": "\xff\xfe"}': "invalid utf-8 at byte 11",
+    b"[" * 200_000: "it is nested too deeply",
+    b'{"model":"M","prompt":"a","max_tokens":' + b"9" * 5000 + b"}": "a number has too many digits",
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), NOT_JSON.items(), ids=NOT_JSON.values())
+def test_what_cannot_be_parsed_is_told_in_the_same_words_with_the_reason(
+    server: Process, body: bytes, reason: str
+):
+    message = post(server, PATHS[0], body).json()["error"]["message"]
+    assert message == f"the body is not JSON: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [(b"[]", "an array"), (b"5", "5"), (b'"text"', '"text"'), (b"null", "null"), (b"", "empty")],
+)
+def test_what_is_json_but_no_object_is_told_so(server: Process, body: bytes, what: str):
+    message = post(server, PATHS[0], body).json()["error"]["message"]
+    assert message.startswith("the body must be a JSON object")
+    assert what in message
+
+
+def test_a_compressed_body_is_415_and_names_the_coding(server: Process):
+    body = gzip.compress(json.dumps({"model": server.model, "prompt": "Hi"}).encode())
+    response = post(server, PATHS[0], body, {**JSON, "Content-Encoding": "gzip"})
+    assert response.status_code == 415
+    assert "Content-Encoding" in response.json()["error"]["message"]
+    assert "gzip" in response.json()["error"]["message"]
+    plain = json.dumps({"model": server.model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}).encode()
+    assert post(server, PATHS[0], plain, {**JSON, "Content-Encoding": "identity"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(inside: Inside, path: str):
+    """Twelve prompts of 4 MB, encoded, held up a short one for 11 s."""
+    long = "hello world " * 300_000
+    text = {"prompt": ["Hi", long]} if path == PATHS[0] else {"messages": [{"role": "user", "content": long}]}
+    encoded: list[int] = []
+    tokenizer = inside.engine.tokenizer
+
+    def encode(text: str, special: bool = True) -> list[int]:
+        encoded.append(len(text))
+        return [5]
+
+    tokenizer.encode = encode
+    try:
+        body = {"model": inside.model, "temperature": 0, "max_tokens": 1, **text}
+        response = inside.http.post(path, json=body)
+    finally:
+        del tokenizer.encode
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, "context_length_exceeded")
+    assert re.search(r"the prompt is too long. .* has at least \d{4,}", error["message"])
+    assert max(encoded, default=0) < 100
+
+
+def test_a_text_is_not_refused_by_its_length_if_its_tokens_may_be_few(
+    server: Process, checkpoint: Checkpoint
+):
+    from tests.contract.conftest import WINDOW
+
+    vocabulary = checkpoint.tokenizer.backend.get_vocab()
+    name = max(vocabulary, key=len)
+    count = (WINDOW - 2) // 2
+    text = checkpoint.tokenizer.decode([vocabulary[name]], skip_special=False) * count
+    fits = len(checkpoint.encode(text)) < WINDOW
+    assert server.complete(text, max_tokens=1).status_code == (200 if fits else 400)
+
+
+SPELT: dict[str, Callable[[], Any]] = {"bytes": byte_level, "llama": llama_style, "gemma": gemma_style}
+
+
+@pytest.mark.parametrize("style", SPELT.values(), ids=SPELT)
+def test_no_text_has_fewer_tokens_than_its_length_says(subject: Subject, style: Callable[[], Any]):
+    tokenizer = style()
+    longest = subject.module("engine.server.limits").longest_token(tokenizer)
+    if longest is not None:
+        for text in ("a" * 500, " " * 500, "\n\n  x" * 99, "🦊é" * 99, "the king " * 99, "e\u0301" * 99):
+            assert len(tokenizer.encode(text)) * longest >= len(text), text[:9]
+
+
+def test_a_tokenizer_that_drops_text_says_nothing_about_lengths(subject: Subject):
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, pre_tokenizers
+
+    longest_token = subject.module("engine.server.limits").longest_token
+    drops = Backend(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    drops.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert longest_token(Tokenizer(drops)) is None
+
+
 MB = 1_000_000
 BULKY = {
     "a text": b'{"model":"M","prompt":"' + b"hello " * (MB // 2) + b'"}',
@@ -167,18 +269,23 @@ def test_a_million_mistakes_cost_no_more_than_their_bytes(server: Process, body:
 
 
 @pytest.mark.needs(ends=True)
-def test_a_long_text_does_not_stop_the_server_while_it_is_encoded(server: Process):
+def test_a_long_text_does_not_stop_the_server_while_it_is_encoded(inside: Inside):
     """The tokenizer's usual call keeps the interpreter lock for all of it: 4 s for 4 MB."""
-    body = b'{"model":"%s","prompt":"%s"}' % (server.model.encode(), b"hello world " * 300_000)
-    busy = threading.Thread(target=post, args=(server, PATHS[0], body))
+    known, inside.service.longest_token = (
+        inside.service.longest_token,
+        None,
+    )  # or it would not be encoded at all
+    body = {"model": inside.model, "prompt": "hello world " * 300_000}
+    busy = threading.Thread(target=inside.http.post, args=(PATHS[0],), kwargs={"json": body})
     busy.start()
     slowest, count = 0.0, 0
     while busy.is_alive():
         began = time.monotonic()
-        assert server.http.get("/health").status_code == 200
+        assert inside.http.get("/health").status_code == 200
         slowest, count = max(slowest, time.monotonic() - began), count + 1
         time.sleep(0.02)
     busy.join()
+    inside.service.longest_token = known
     assert count > 3
     assert slowest < 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import signal
 import threading
 import time
 from typing import Any
@@ -133,16 +134,32 @@ def test_metrics_are_those_of_this_request(server: Process):
     assert metrics["memory_bytes"] > 1 << 20
 
 
-def test_a_prompt_too_long_for_the_window_is_refused_with_the_numbers(server: Process):
+def test_what_does_not_fit_the_window_is_refused_in_words_that_clients_know(server: Process):
+    """LangChain, LiteLLM and others tell this error from others by its code and by these words."""
     from tests.contract.conftest import WINDOW
 
-    for response in (
-        server.complete([5] * WINDOW, max_tokens=1),
-        server.complete([5] * 10, max_tokens=WINDOW),
-        server.chat("many words " * WINDOW),
+    window = f"This model's maximum context length is {WINDOW} tokens, and the prompt has"
+    many = "many words " * WINDOW
+    for response, field, message in (
+        (server.complete([5] * WINDOW, max_tokens=1), "prompt", f"the prompt is too long. {window} {WINDOW}"),
+        (server.complete([[5], [5] * 999]), "prompt", f"the prompt is too long. {window} 999"),
+        (server.chat(many), "messages", f"the prompt is too long. {window} "),
+        (
+            server.complete([5] * 10, max_tokens=WINDOW),
+            "max_tokens",
+            f"max_tokens is too large: {WINDOW}. {window} 10",
+        ),
+        (server.complete([5], max_tokens=5000), "max_tokens", f"max_tokens is too large: 5000. {window} 1"),
+        (
+            server.chat("Hi", max_completion_tokens=5000),
+            "max_completion_tokens",
+            f"is too large: 5000. {window} ",
+        ),
     ):
-        assert response.status_code == 400
-        assert str(WINDOW) in response.json()["error"]["message"]
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (400, "context_length_exceeded")
+        assert error["param"] == field
+        assert message in error["message"]
     assert server.complete([5] * (WINDOW - 1), max_tokens=1).status_code == 200
 
 
@@ -152,10 +169,14 @@ def test_one_request_has_a_bounded_number_of_choices(server: Process):
 
 
 def test_models_and_index_and_docs_say_what_is_there(server: Process):
+    from tests.contract.conftest import WINDOW
+
     (card,) = server.http.get("/v1/models").json()["data"]
     assert card["id"] == server.model
     assert card["object"] == "model"
+    assert card["max_model_len"] == WINDOW
     assert server.http.get(f"/v1/models/{server.model}").json() == card
+    assert server.http.get("/v1/models/").json()["data"] == [card]
     missing = server.http.get("/v1/models/gpt-4o")
     assert missing.status_code == 404
     assert missing.json()["error"]["code"] == "model_not_found"
@@ -174,6 +195,70 @@ def test_wrong_addresses_get_openais_error_shape(server: Process, method: str, p
     response = server.http.request(method, path)
     assert response.status_code == status
     assert path in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [{"model": "m", "input": "Hi"}, {}, None])
+def test_the_responses_api_is_told_to_be_missing(server: Process, body: Any):
+    response = server.http.post("/v1/responses", json=body)
+    assert response.status_code == 404
+    error = response.json()["error"]
+    assert error["message"] == "this server has no Responses API; use /v1/chat/completions"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/models", "/docs", "/openapi.json", "/v1/nothing"])
+def test_head_is_get_without_the_body(server: Process, path: str):
+    head, get = server.http.head(path), server.http.get(path)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert server.http.head("/v1/completions").status_code == 405
+
+
+def test_every_answer_has_a_request_id_the_clients_or_a_new_one(server: Process):
+    def answered(**headers: str) -> list[str]:
+        body = {"model": server.model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}
+        return [
+            response.headers["x-request-id"]
+            for response in (
+                server.http.get("/health", headers=headers),
+                server.http.get("/v1/nothing", headers=headers),
+                server.http.post("/v1/completions", json=body, headers=headers),
+                server.http.post("/v1/completions", json={**body, "stream": True}, headers=headers),
+                server.http.post("/v1/completions", json={}, headers=headers),
+                server.http.post("/v1/completions", content=b" " * (5 << 20), headers=headers),
+            )
+        ]
+
+    assert set(answered(**{"X-Request-Id": "mine-1"})) == {"mine-1"}
+    assert len(set(answered())) == 6
+    for odd in ("", "x" * 500, "a b"):
+        assert odd not in answered(**{"X-Request-Id": odd})
+
+
+def test_the_log_has_a_line_for_each_request_and_none_for_health(server: Process):
+    before = len(server.errors.read_text())
+    server.http.get("/health")
+    name = f"id-{time.time_ns()}"
+    server.http.get("/v1/models", headers={"X-Request-Id": name})
+    server.http.get("/v1/%0Aforged?a=b", headers={"X-Request-Id": f"{name}-2"})
+    until(lambda: f"{name}-2" in server.errors.read_text(), "the last line")
+    mine = [line for line in server.errors.read_text()[before:].splitlines() if name in line]
+    assert len(mine) == 2
+    assert mine[0].startswith("GET /v1/models 200 ")
+    assert mine[1].startswith("GET /v1/%0Aforged 404 ")
+    assert "/health" not in server.errors.read_text()[before:]
+
+
+def test_idle_connections_live_longer_than_clients_and_proxies_keep_them(subject: Subject, monkeypatch):
+    import uvicorn
+
+    seen: list[Any] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: seen.append(self.config))
+    before = signal.getsignal(signal.SIGTERM)
+    subject.module("engine.server.__main__").main(["--port", "0"])
+    signal.signal(signal.SIGTERM, before)
+    assert seen[0].timeout_keep_alive >= 75
+    assert seen[0].http == "h11"  # httptools, where it is installed, has no limit on headers
 
 
 def test_health_tells_what_is_served(server: Process):
@@ -220,6 +305,7 @@ def test_while_the_model_loads_everything_else_is_503(subject: Subject, checkpoi
         response = client.post("/v1/completions", json={"model": "m", "prompt": "Hi"})
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "loading"
+        assert int(response.headers["retry-after"]) >= 1
         go.set()
         until(lambda: client.get("/health").status_code == 200, "a loaded model")
         assert (

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.contract.servers import Process
+from tests.contract.subjects import Subject
 
 pytestmark = pytest.mark.needs("http")
 
@@ -16,6 +20,34 @@ def test_the_document_lists_every_endpoint(server: Process):
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation.get("summary"), f"{method} {path}"
+
+
+def test_the_document_declares_the_errors_that_are_sent(subject: Subject, server: Process):
+    document = server.http.get("/openapi.json").json()
+    assert "422" not in json.dumps(document)
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    wanted = {"400", "404", "413", "503"} | ({"429"} if "bounded_queue" in subject.capabilities else set())
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        answers = document["paths"][path]["post"]["responses"]
+        assert wanted <= set(answers)
+        assert ("429" in answers) == ("429" in wanted)
+        for status in wanted:
+            assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith("ErrorBody")
+    shape = document["components"]["schemas"]["ErrorDetail"]["properties"]
+    assert set(shape) == set(server.complete("").json()["error"])
+
+
+PAGES = ("/docs", "/queue")
+
+
+def test_pages_work_without_a_network_and_behind_a_path(server: Process):
+    served = [page for page in (server.http.get(path) for path in PAGES) if page.status_code == 200]
+    assert served
+    for page in served:
+        assert page.headers["content-type"].startswith("text/html")
+        assert not re.findall(r"(?:https?:)?//[\w.-]+\.\w+", page.text)
+        # An address from the root would miss the path in front.
+        assert not re.findall(r"""(?:src|href|action)=["']?/|fetch\(["'`]/""", page.text)
 
 
 @pytest.mark.slow

@@ -102,6 +102,8 @@ def test_the_url_of_an_ipv6_address_has_brackets(subject: Subject, capsys: pytes
         (["--port", "65536"], ["port", "65535"]),
         (["--prot", "1"], ["--prot", "--port"]),
         (["extra"], ["extra"]),
+        (["--allow-origin", "example.org"], ["--allow-origin", "'example.org'", "https://"]),
+        (["--allow-origin", "https://a.org/page"], ["--allow-origin", "https://a.org/page"]),
     ],
 )
 def test_a_bad_flag_is_one_line_that_names_it(start: Start, flags: list[str], parts: list[str]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from tests.contract.checkpoint import Checkpoint
-from tests.contract.servers import Process, Server, process, until
+from tests.contract.servers import Inside, Process, Server, process, until
 from tests.contract.subjects import Subject
 
 pytestmark = pytest.mark.needs("http")
@@ -61,6 +62,58 @@ def stop_busy(subject: Subject, checkpoint: Checkpoint, tmp_path: Path, number: 
         assert_quiet(server)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_cut_off_by_a_stop_is_no_success(
+    subject: Subject, checkpoint: Checkpoint, tmp_path: Path, stream: bool
+):
+    def answers(server: Server) -> list[tuple[int, str]]:
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            jobs = [pool.submit(answer, server) for _ in range(6)]  # some run, some wait
+            time.sleep(0.5)
+            stop(server, signal.SIGTERM)
+            return [job.result(timeout=SOON) for job in jobs]
+
+    def answer(server: Server) -> tuple[int, str]:
+        body = {"model": server.model, "prompt": "Once", "max_tokens": 1000, "ignore_eos": True}
+        response = server.http.post("/v1/completions", json={**body, "temperature": 0, "stream": stream})
+        return response.status_code, response.text
+
+    with process(subject, checkpoint, tmp_path, before=SLOWLY) as server:
+        for status, text in answers(server):
+            if stream:
+                assert status == 200  # which had left long before
+                *_, last, done = filter(None, text.split("\n\n"))
+                assert done == "data: [DONE]"
+                error = json.loads(last.removeprefix("data: "))["error"]
+            else:
+                assert status == 503
+                error = json.loads(text)["error"]
+            assert (error["message"], error["type"]) == ("the server is stopping", "server_error")
+            assert "abort" not in text
+        assert_quiet(server)
+
+
+def test_during_a_stop_new_requests_are_refused(inside: Inside):
+    """With 503: a client that is told 429 would wait for its turn."""
+    inside.service.stopping = True
+    try:
+        for response in (inside.complete("Hi"), inside.complete("Hi", stream=True), inside.chat("Hi")):
+            assert response.status_code == 503
+            assert response.json()["error"]["message"] == "the server is stopping"
+        health = inside.http.get("/health")
+        assert (health.status_code, health.json()["status"]) == (503, "stopping")
+    finally:
+        inside.service.stopping = False
+    assert inside.complete("Hi", max_tokens=1).status_code == 200
+
+
+SLOWLY = """
+import time, torch
+def sleep(module, arguments):
+    if type(module).__name__ == "GPT2":
+        time.sleep(0.02)
+torch.nn.modules.module.register_module_forward_pre_hook(sleep)
+"""
 SLOW = """
 import time, torch
 def sleep(module, arguments):
@@ -80,7 +133,10 @@ def test_a_signal_does_not_wait_for_a_long_step(subject: Subject, checkpoint: Ch
         clients = [pool.submit(busy_client, server, i % 2 == 0) for i in range(4)]
         time.sleep(0.5)
         stop(server, signal.SIGINT)
-        assert all(c.result(timeout=SOON) for c in clients)
+        assert [c.result(timeout=SOON) for c in clients] == [
+            "200",
+            "503",
+        ] * 2  # half of them had their status
         assert_quiet(server)
 
 

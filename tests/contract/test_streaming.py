@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +50,7 @@ def test_chunks_make_the_whole_text_and_end_in_done(server: Process, endpoint: s
     assert "".join(piece(c["choices"][0]) for c in chunks) == expected
     reasons = [c["choices"][0]["finish_reason"] for c in chunks]
     assert reasons == [None] * (len(chunks) - 1) + ["length"]
+    assert chunks[-1]["choices"][0].get("delta", chunks[-1]["choices"][0].get("text")) in ({}, "")
     assert len(chunks) > 5
     assert len({c["id"] for c in chunks}) == 1
     assert {c["object"] for c in chunks} == {
@@ -59,8 +62,67 @@ def test_chunks_make_the_whole_text_and_end_in_done(server: Process, endpoint: s
 
 @pytest.mark.needs("chat")
 def test_a_chat_stream_begins_with_the_role(server: Process):
-    first, *_ = events(server, "chat", max_tokens=2)
+    first, *rest = events(server, "chat", max_tokens=4)
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert not any("role" in c["choices"][0]["delta"] for c in rest[:-1])
+
+
+@pytest.mark.needs("chat")
+def test_the_role_comes_with_the_first_token_and_not_before(inside: Inside):
+    """Clients take the time of the first chunk for the time to the first token."""
+    got: list[Any] = []
+    with inside.gate.held(), concurrent.futures.ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: got.extend(events(inside, "chat", max_tokens=4)))
+        inside.gate.reached()
+        time.sleep(0.2)  # for a chunk that should not be there
+        assert not got
+        assert not reading.done()
+        inside.gate.set(None)
+        reading.result(60)
+    assert got[0]["choices"][0]["delta"]["role"] == "assistant"
+
+
+@pytest.mark.parametrize("endpoint", PATHS)
+@pytest.mark.parametrize("reason", ["length", "stop"])
+def test_the_finish_reason_comes_after_the_last_text(server: Process, endpoint: str, reason: str):
+    """Clients that stop reading at the finish reason would lose the text that comes with it."""
+    text = server.complete if endpoint == "completions" else server.chat
+    whole = piece_of(text(PROMPT, max_tokens=20, ignore_eos=True))
+    more = {"stop": [whole[12:16]]} if reason == "stop" else {}
+    expected = whole[: whole.index(whole[12:16])] if reason == "stop" else whole
+    *chunks, last, done = events(server, endpoint, max_tokens=20, **more)
+    assert done == "[DONE]"
+    assert "".join(piece(c["choices"][0]) for c in chunks) == expected
+    assert {c["choices"][0]["finish_reason"] for c in chunks} == {None}
+    assert last["choices"][0]["finish_reason"] == reason
+    assert last["choices"][0].get("delta", {}) == {}
+    assert piece(last["choices"][0]) == ""
+
+
+def piece_of(response: Any) -> str:
+    choice = response.json()["choices"][0]
+    return str(choice["text"] if "text" in choice else choice["message"]["content"])
+
+
+@pytest.mark.parametrize("endpoint", PATHS)
+def test_usage_so_far_comes_with_each_chunk_on_request(server: Process, endpoint: str):
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *chunks, last, _ = events(server, endpoint, max_tokens=9, stream_options=options)
+    counts = [c["usage"]["completion_tokens"] for c in chunks]
+    assert counts == sorted(counts)
+    assert counts[0] >= 1
+    assert counts[-1] == last["usage"]["completion_tokens"] == 9
+    assert len({c["usage"]["prompt_tokens"] for c in chunks}) == 1
+    assert last["choices"] == []
+    *without, _ = events(server, endpoint, max_tokens=9, stream_options={"continuous_usage_stats": True})
+    assert not any(c.get("usage") for c in without)
+
+
+def test_event_streams_tell_proxies_not_to_collect_them(server: Process):
+    body = {"model": server.model, "prompt": PROMPT, "max_tokens": 2, "stream": True, "temperature": 0}
+    headers = server.http.post(PATHS["completions"], json=body).headers
+    assert headers["x-accel-buffering"] == "no"
+    assert headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize("endpoint", PATHS)

@@ -33,7 +33,16 @@ def test_a_stage_claims_what_it_brings():
 
 
 def test_every_field_of_the_official_client_has_its_place_in_a_table():
-    ours = {"model", "prompt", "messages", "max_tokens", "max_completion_tokens", "stop", "stream"}
+    ours = {
+        "model",
+        "prompt",
+        "messages",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "stream",
+        "stream_options",
+    }
     known = ours | set(WITHOUT_EFFECT) | {b.name for b in BROUGHT} | NOT_IN_BODY
     for resource in (Chat, Completions):
         fields = set(inspect.signature(resource.create).parameters)

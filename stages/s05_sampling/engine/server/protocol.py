@@ -1,4 +1,4 @@
-"""OpenAI's request and response bodies, as far as this server honours them, and its error shape.
+"""OpenAI's request bodies, as far as this server honours them.
 
 A field is honoured, accepted because it changes nothing here, or refused by name: a request never gets less than it
 asked for without a word.
@@ -6,26 +6,30 @@ asked for without a word.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from ..sampler import SamplingParams
+from .errors import Refused, short
+from .fields import Body, Ids, Integer, Limit, LogitBias, Metadata, Stop, Text
 
-# What OpenAI's protocol has and this server has not, with the value at which it means nothing.
+# What OpenAI's protocol has and this server does not, with the value that asks for nothing. A request may have several
+# of them: the first in this order is the one that is named.
 NOT_SUPPORTED: dict[str, Any] = {
+    "tools": [],
+    "functions": [],
+    "response_format": {"type": "text"},
+    "tool_choice": "none",
+    "function_call": "none",
     "best_of": 1,
     "logprobs": False,
     "top_logprobs": 0,
     "echo": False,
     "suffix": "",
-    "response_format": {"type": "text"},
-    "tools": [],
-    "tool_choice": "none",
-    "parallel_tool_calls": True,
-    "functions": [],
-    "function_call": "none",
     "modalities": ["text"],
     "audio": None,
     "prediction": None,
@@ -37,69 +41,12 @@ NOT_SUPPORTED: dict[str, Any] = {
 
 
 MAX_CHOICES = 128  # of one request: several prompts, several answers to each
-
-
-def utf8(text: str) -> str:
-    """JSON can spell halves of a surrogate pair, which are no text. Raises ValueError."""
-    if isinstance(text, str) and not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("holds half of a surrogate pair, which is no character") from None
-    return text
-
-
-def pairs(metadata: Any) -> Any:
-    """Raises ValueError for more pairs than OpenAI allows, before each is looked at."""
-    if isinstance(metadata, dict) and len(metadata) > 16:
-        raise ValueError(f"has {len(metadata)} pairs, but at most 16 are possible")
-    return metadata
-
-
-Text = Annotated[str, BeforeValidator(utf8)]
-Key = Annotated[Text, Field(max_length=64)]
-Metadata = Annotated[dict[Key, Annotated[Text, Field(max_length=512)]], BeforeValidator(pairs)]
-Limit = Annotated[int, Field(ge=1, lt=2**31)]  # JSON knows numbers of any length
-TokenId = Annotated[
-    int, BeforeValidator(lambda v: int(v) if isinstance(v, str) and v.isdecimal() else v), Field(ge=0)
-]
-Stop = Annotated[
-    list[Text],
-    Field(max_length=16, fail_fast=True),
-    BeforeValidator(lambda v: [v] if isinstance(v, str) else v),
-]
-
-
-def few(bias: Any) -> Any:
-    """Raises ValueError for more entries than anybody needs, before each is looked at."""
-    if isinstance(bias, dict) and len(bias) > 1024:
-        raise ValueError(f"has {len(bias)} entries, but at most 1024 are possible")
-    return bias
-
-
-LogitBias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(few)]
-
-
-class Body(BaseModel):
-    """pydantic lists all that is wrong, and a body of a few MB can hold a million mistakes: so lists fail at the first
-    one (fail_fast), and of unknown fields only the first is shown to it.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def tidy(cls, body: Any) -> Any:
-        """As OpenAI has it, null means not given."""
-        if not isinstance(body, dict):
-            return body
-        known = {k: v for k, v in body.items() if k in cls.model_fields and v is not None}
-        unknown = next((k for k in body if k not in cls.model_fields), None)
-        return known if unknown is None else {**known, unknown: body[unknown]}
+SMALLEST_TOP_P = 1e-9  # which only the likeliest token reaches: what 0 asks for
 
 
 class StreamOptions(Body):
-    include_usage: bool = False
+    include_usage: bool = False  # in one more chunk, at the end
+    continuous_usage_stats: bool = False  # and in each chunk, as far as it has come
     include_obfuscation: bool = False  # accepted, without effect
 
 
@@ -111,13 +58,13 @@ class GenerationRequest(Body):
     stream: bool = False
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = 1.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     logit_bias: LogitBias | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    n: Annotated[int, Field(ge=1, le=16)] | None = 1
-    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = 0  # this and the next two as vLLM spells them
+    seed: Annotated[Integer, Field(ge=-(2**63), lt=2**63)] | None = None
+    n: Annotated[Integer, Field(ge=1, le=16)] | None = 1
+    top_k: Annotated[Integer, Field(ge=-1, lt=2**31)] | None = 0  # this and the next two as vLLM spells them
     min_p: Annotated[float, Field(ge=0, le=1)] | None = 0.0
     repetition_penalty: Annotated[float, Field(ge=0.01, le=2)] | None = 1.0
     ignore_eos: bool = False  # our own: go on after the end token, for benchmarks
@@ -130,6 +77,7 @@ class GenerationRequest(Body):
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
+    parallel_tool_calls: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -137,14 +85,25 @@ class GenerationRequest(Body):
         """Names the first field that asks for what this server cannot do; drops those that ask for nothing."""
         if not isinstance(body, dict):
             return body
-        for name in [k for k in body if k in NOT_SUPPORTED]:
-            value, neutral = body[name], NOT_SUPPORTED[name]
+        for name, neutral in NOT_SUPPORTED.items():
+            value = body.get(name)
             if value is not None and (
                 value != neutral or isinstance(value, bool) != isinstance(neutral, bool)
             ):
-                only = "" if neutral is None else f", only {neutral!r}"
-                raise Refused(name, f"{name} = {short(value)} is not supported by this server{only}")
+                shown = name if isinstance(value, (list, dict)) else f"{name} = {short(value)}"
+                only = "leave it out" if neutral is None else f"leave it out, or send {json.dumps(neutral)}"
+                raise Refused(
+                    name,
+                    f"{shown} is not supported by this server; {only}",
+                    code="unsupported_parameter",
+                )
         return {k: v for k, v in body.items() if k not in NOT_SUPPORTED}
+
+    @model_validator(mode="after")
+    def fits_together(self) -> GenerationRequest:
+        if self.stream_options and not self.stream:
+            raise Refused("stream_options", "stream_options: is only allowed when stream is true")
+        return self
 
     def params(self, max_tokens: int | None) -> list[SamplingParams]:
         """What the engine is asked for: one for each choice of a prompt."""
@@ -153,8 +112,8 @@ class GenerationRequest(Body):
             stop=tuple(self.stop or ()),
             ignore_eos=self.ignore_eos,
             temperature=1.0 if self.temperature is None else self.temperature,
-            top_k=self.top_k or 0,
-            top_p=self.top_p or 1.0,
+            top_k=max(self.top_k or 0, 0),  # -1 is off, too
+            top_p=1.0 if self.top_p is None else max(self.top_p, SMALLEST_TOP_P),
             min_p=self.min_p or 0.0,
             repetition_penalty=self.repetition_penalty or 1.0,
             presence_penalty=self.presence_penalty or 0.0,
@@ -165,13 +124,27 @@ class GenerationRequest(Body):
         return [replace(one, sample_index=i) for i in range(self.n or 1)]
 
 
+def form_of_prompt(prompt: Any) -> str | None:
+    first = prompt[0] if isinstance(prompt, list) and prompt else 0
+    if isinstance(prompt, str):
+        return "[text]"
+    if not isinstance(prompt, list):
+        return None
+    return "[texts]" if isinstance(first, str) else "[lists of ids]" if isinstance(first, list) else "[ids]"
+
+
 class CompletionRequest(GenerationRequest):
-    prompt: (
-        Text
-        | Annotated[list[int], Field(fail_fast=True)]
-        | Annotated[list[Text], Field(fail_fast=True)]
-        | Annotated[list[Annotated[list[int], Field(fail_fast=True)]], Field(fail_fast=True)]
-    )
+    prompt: Annotated[
+        Annotated[Text, Tag("[text]")]
+        | Annotated[Ids, Tag("[ids]")]
+        | Annotated[list[Text], Field(fail_fast=True), Tag("[texts]")]
+        | Annotated[list[Ids], Field(fail_fast=True), Tag("[lists of ids]")],
+        Discriminator(
+            form_of_prompt,
+            custom_error_type="wrong_type",
+            custom_error_message="must be a string, an array of token ids, or an array of either",
+        ),
+    ]
     max_tokens: Limit | None = 16
 
     def prompts(self) -> list[str | list[int]]:
@@ -179,22 +152,57 @@ class CompletionRequest(GenerationRequest):
         p = self.prompt
         return list(p) if isinstance(p, list) and p and not isinstance(p[0], int) else [p]  # type: ignore[list-item]
 
+    def limit(self) -> tuple[str, int | None]:
+        """The field that bounds the answer, and the bound."""
+        return "max_tokens", self.max_tokens
 
-class TextPart(Body):
+
+class MessagePart(Body):
+    """A message or a part of one. Clients send answers back as they got them, with more fields than they mean."""
+
+    ignores_nulls = True
+    cache_control: Any = None  # this and the next accepted, without effect
+    annotations: Any = None
+
+
+class TextPart(MessagePart):
     type: Literal["text"]
     text: Text
+    role: Any = None  # accepted, without effect
 
 
-class Message(Body):
+class Message(MessagePart):
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(fail_fast=True)]
+    content: Annotated[
+        Annotated[Text, Tag("[text]")] | Annotated[list[TextPart], Field(fail_fast=True), Tag("[parts]")],
+        Discriminator(
+            lambda content: {str: "[text]", list: "[parts]"}.get(type(content)),
+            custom_error_type="wrong_type",
+            custom_error_message="must be a string or an array of text parts",
+        ),
+    ]
+    # Accepted, without effect.
     name: Text | None = None
-    # What an answer carries besides, for clients send answers back as they got them; empty or null.
+    parsed: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    # Empty or null only.
     refusal: None = None
     audio: None = None
     function_call: None = None
     tool_calls: Annotated[list[None], Field(max_length=0, fail_fast=True)] | None = None
-    annotations: Annotated[list[None], Field(max_length=0, fail_fast=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_tools(cls, message: Any) -> Any:
+        """Before the complaint that such a message has no content."""
+        if isinstance(message, dict) and (
+            message.get("tool_calls")
+            or message.get("function_call")
+            or message.get("role") in ("tool", "function")
+        ):
+            raise PydanticCustomError("unsupported_parameter", "tool calls are not supported by this server")
+        return message
 
     def plain(self) -> dict[str, str]:
         """As chat templates know it: a role and a string."""
@@ -209,22 +217,11 @@ class ChatCompletionRequest(GenerationRequest):
     max_tokens: Limit | None = None
     max_completion_tokens: Limit | None = None  # the newer name, which wins
 
+    def prompts(self) -> list[list[dict[str, str]]]:
+        """One conversation."""
+        return [[message.plain() for message in self.messages]]
 
-class Refused(Exception):
-    """A request that gets an error response: not a ValueError, which pydantic would wrap."""
-
-    def __init__(self, param: str | None, message: str, status: int = 400, code: str | None = None):
-        super().__init__(message)
-        self.param, self.message, self.status, self.code = param, message, status, code
-
-
-def error(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """An error body in OpenAI's shape."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def short(value: Any) -> str:
-    """A value as an error message may show it: printable ASCII of bounded length."""
-    text = ascii(value) if isinstance(value, (str, int, float, bool)) else f"a {type(value).__name__}"
-    return text if len(text) <= 60 else text[:57] + "..."
+    def limit(self) -> tuple[str, int | None]:
+        """As for completions; of its two names the newer one wins."""
+        newer = self.max_completion_tokens
+        return ("max_tokens", self.max_tokens) if newer is None else ("max_completion_tokens", newer)

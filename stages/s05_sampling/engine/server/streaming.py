@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..engine import Engine, Output, Prompt
 from ..sampler import SamplingParams
+from .errors import ClientGone, stopping
 
 T = TypeVar("T")
 
@@ -55,8 +56,14 @@ class Outputs:
             choice, item = await self.queue.get()
             if isinstance(item, BaseException):
                 raise item
+            if item.finish_reason == "abort":
+                raise stopping()  # a client that hangs up aborts too, but then nobody reads this
             left -= item.finish_reason is not None
             yield choice, item
+
+    def stop(self) -> None:
+        """Ends the answer with an error, without waiting for the engine. Called in the event loop."""
+        self.queue.put_nowait((0, stopping()))
 
     def close(self) -> None:
         """Ends what still runs: the client has all, or has gone."""
@@ -77,10 +84,6 @@ async def in_daemon(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return await asyncio.wrap_future(done)
-
-
-class ClientGone(Exception):
-    """Nobody is left to answer."""
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
@@ -111,7 +114,9 @@ class EventStream(StreamingResponse):
         outputs: Outputs,
         on_error: Callable[[Exception], dict[str, Any]],
     ):
-        super().__init__(events(chunks, on_error), media_type="text/event-stream")
+        # Proxies would otherwise collect events until a buffer is full (nginx), or keep them for the next client.
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events(chunks, on_error), media_type="text/event-stream", headers=headers)
         self.outputs = outputs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

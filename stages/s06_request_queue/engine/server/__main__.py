@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -38,13 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--port", type=int, default=8000, help="port to listen on, 0 for a free one (%(default)s)"
     )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="allow web pages from this origin to call the server (repeatable; * allows all; "
+        "by default, pages from localhost and 127.0.0.1 at any port)",
+    )
     add_options(parser, EngineConfig)
     args = parser.parse_args(argv)
     config = read_options(EngineConfig, vars(args))
-    return serve(args.model, args.host, args.port, config)
+    return serve(args.model, args.host, args.port, config, [origin(given) for given in args.allow_origin])
 
 
-def serve(model: str, host: str, port: int, config: EngineConfig) -> int:
+def serve(model: str, host: str, port: int, config: EngineConfig, allow_origins: Sequence[str] = ()) -> int:
     """Runs until Ctrl-C (exit code 0) or until the model turns out not to load (the reason, and 2)."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("uvicorn.error").addFilter(no_failure)
@@ -56,8 +66,18 @@ def serve(model: str, host: str, port: int, config: EngineConfig) -> int:
         server.should_exit = True
 
     name = model.rstrip("/").rpartition("/")[2] if model.startswith((".", "/", "~")) else model
-    app = create_app(lambda: Engine.from_pretrained(model, config), title(), name, on_failure=failed)
-    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    load = partial(Engine.from_pretrained, model, config)
+    app = create_app(load, title(), name, on_failure=failed, allow_origins=allow_origins)
+    server = Server(
+        uvicorn.Config(
+            app,
+            http="h11",  # the other one, taken where it is installed, has no limit on headers
+            ws="none",
+            log_level="warning",
+            timeout_keep_alive=75,  # longer than proxies and clients keep an idle connection
+            timeout_graceful_shutdown=1,
+        )
+    )
     banner(name, host, sock.getsockname()[1])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a stop, whoever asks
     with suppress(KeyboardInterrupt):
@@ -72,16 +92,23 @@ class Server(uvicorn.Server):
     """Ends the requests in flight when it is told to stop, instead of waiting for them."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        engine = self.config.app.state.service.engine  # type: ignore[union-attr]
-        if engine:
-            # In a thread: the signal may have interrupted the holder of a lock that `close` needs.
-            threading.Thread(target=engine.close, daemon=True).start()
+        # In a thread: the signal may have interrupted the holder of a lock that `stop` needs.
+        threading.Thread(target=self.config.app.state.service.stop, daemon=True).start()  # type: ignore[union-attr]
         super().handle_exit(sig, frame)
 
 
 def no_failure(record: logging.LogRecord) -> bool:
     """A request that is cut off because the server stops is not worth a traceback."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+def origin(text: str) -> str:
+    """Raises UserError for what no browser sends as the origin of a page."""
+    if text != "*" and not re.fullmatch(r"[a-z]+://[^/?#@\sA-Z]+", text):
+        raise UserError(
+            f"--allow-origin {text!r}: must be * or a scheme and a host in lower case, such as https://example.org:8080"
+        )
+    return text
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -5,39 +5,49 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from starlette.exceptions import HTTPException
 
-from common.errors import UserError
 from common.memory import peak_memory
 
-from ..engine import Completion, Engine, Prompt, QueueFull
-from .limits import BodyLimit
-from .protocol import MAX_CHOICES, ChatCompletionRequest, CompletionRequest, GenerationRequest, Refused, error
-from .streaming import ClientGone, EventStream, Outputs, in_daemon, unless_disconnected
+from ..engine import Engine
+from .errors import Refused, add_errors, answers, stopping
+from .limits import BodyLimit, longest_token
+from .middleware import Envelope, LastResort, add_cors
+from .protocol import ChatCompletionRequest, CompletionRequest
+from .reply import Reply
+from .streaming import Mailbox, Outputs, in_daemon
 
 log = logging.getLogger("vitrine.server")
 
 
 class Service:
-    """What all routes share: the engine, once it is loaded."""
+    """What all routes share: the engine, once it is loaded, and the answers under way."""
 
     def __init__(self, model_name: str):
         self.model_name = model_name
         self.engine: Engine | None = None
+        self.longest_token: int | None = None
         self.load_seconds = 0.0
         self.created = int(time.time())
+        self.mailbox: Mailbox | None = None  # of the event loop, once it runs
+        self.stopping = False
+        self.open: WeakSet[Outputs] = WeakSet()
+
+    @property
+    def status(self) -> str:
+        return "stopping" if self.stopping else "loading" if self.engine is None else "ok"
 
     def ready(self, model: str | None = None) -> Engine:
-        """Raises Refused: 503 while the model loads, 404 for another model than ours."""
+        """Raises Refused: 503 while the model loads or the server stops, 404 for another model than ours."""
+        if self.stopping:
+            raise stopping()
         if self.engine is None:
             raise Refused(None, "the model is still loading", 503, "loading")
         if model is not None and model != self.model_name:
@@ -49,10 +59,40 @@ class Service:
             )
         return self.engine
 
+    def outputs(self) -> Outputs:
+        """For a new answer, which a stop will end."""
+        assert self.mailbox
+        outputs = Outputs(self.ready(), self.mailbox)
+        self.open.add(outputs)
+        return outputs
+
+    def stop(self) -> None:
+        """Ends all answers under way with an error, and refuses new ones. Called in a thread."""
+        self.stopping = True
+        if self.mailbox:
+            self.mailbox.loop.call_soon_threadsafe(self.end_answers)
+        if self.engine:
+            self.engine.close()
+
+    def end_answers(self) -> None:
+        for outputs in list(self.open):
+            outputs.stop()
+
+    def least_tokens(self, num_characters: int) -> int:
+        """How many tokens a text of this length has at least, known before it is encoded."""
+        return -(-num_characters // self.longest_token) if self.longest_token else 0
+
+    def where(self) -> dict[str, str]:
+        engine = self.engine
+        return (
+            {"device": str(engine.device), "dtype": str(engine.dtype).removeprefix("torch.")}
+            if engine
+            else {}
+        )
+
     def metrics(self, timing: dict[str, float] | None) -> dict[str, Any]:
-        engine = self.ready()
-        where = {"device": str(engine.device), "dtype": str(engine.dtype).removeprefix("torch.")}
-        return {**(timing or {}), **where, "memory_bytes": peak_memory(engine.device)}
+        memory = {"memory_bytes": peak_memory(self.engine.device)} if self.engine else {}
+        return {**(timing or {}), **self.where(), **memory}
 
 
 def create_app(
@@ -61,6 +101,7 @@ def create_app(
     model_name: str = "storyteller",
     max_body_bytes: int = 4 << 20,
     on_failure: Callable[[BaseException], None] | None = None,
+    allow_origins: Sequence[str] = (),
 ) -> FastAPI:
     """The application.
 
@@ -69,6 +110,7 @@ def create_app(
         model_name: what requests call the model.
         max_body_bytes: a larger request is refused with 413.
         on_failure: told what `load` raised.
+        allow_origins: whose pages may call this server, "*" for all; without any, pages of this machine.
     """
     service = Service(model_name)
 
@@ -77,6 +119,7 @@ def create_app(
         try:
             engine = await in_daemon(load)
             engine.start()
+            service.longest_token = await in_daemon(lambda: longest_token(engine.tokenizer))
             service.engine = engine
             service.load_seconds = time.perf_counter() - began
             log.info("ready: %s loaded in %.2f s", model_name, service.load_seconds)
@@ -86,6 +129,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.mailbox = Mailbox()
         loading = asyncio.create_task(start())
         yield
         loading.cancel()
@@ -93,10 +137,13 @@ def create_app(
             with suppress(TimeoutError):  # a step may take longer than a stop should
                 await asyncio.wait_for(in_daemon(service.engine.close), 1)
 
-    app = FastAPI(title=title, lifespan=lifespan)
+    app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     add_errors(app)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    app.add_middleware(LastResort)
+    add_cors(app, allow_origins)
+    app.add_middleware(Envelope)  # the last one added is the outermost
 
     @app.get("/")
     def index() -> dict[str, Any]:
@@ -112,26 +159,27 @@ def create_app(
         ]
         return {"name": title, "model": model_name, "endpoints": endpoints}
 
-    @app.get("/health")
+    @app.get("/health", responses={503: {"description": "the model is loading, or the server is stopping"}})
     async def health() -> Response:
-        """503 until the model is loaded."""
-        if service.engine is None:
-            return JSONResponse({"status": "loading", "model": model_name}, 503)
-        engine = service.engine
-        where = {"device": str(engine.device), "dtype": str(engine.dtype).removeprefix("torch.")}
-        return JSONResponse(
-            {"status": "ok", "model": model_name, **where, "load_seconds": round(service.load_seconds, 3)}
-        )
+        """Whether the model is loaded and serves."""
+        state = {"status": service.status, "model": model_name}
+        if service.status != "ok":
+            return JSONResponse(state, 503, {"Retry-After": "1"})
+        return JSONResponse({**state, **service.where(), "load_seconds": round(service.load_seconds, 3)})
 
     def card() -> dict[str, Any]:
-        return {"id": model_name, "object": "model", "created": service.created, "owned_by": "vitrine"}
+        window = service.engine.max_seq_len if service.engine else None
+        one = {"id": model_name, "object": "model", "created": service.created, "owned_by": "vitrine"}
+        return {**one, "max_model_len": window}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
+        """The one model there is."""
         return {"object": "list", "data": [card()]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", responses=answers(404))
     async def model(name: str) -> dict[str, Any]:
+        """The same, by its name."""
         if name != model_name:
             raise Refused(
                 "model",
@@ -141,7 +189,7 @@ def create_app(
             )
         return card()
 
-    @app.get("/v1/requests")
+    @app.get("/v1/requests", responses=answers(503))
     async def requests() -> dict[str, Any]:
         """The queue, and the last finished requests, newest first."""
         engine = service.ready()
@@ -151,7 +199,7 @@ def create_app(
         limits = {"max_waiting": bound, "max_bytes": bound * (engine.max_seq_len * 36 + 4096)}
         return {"waiting": len(engine.scheduler.waiting), **limits, "requests": known}
 
-    @app.get("/v1/requests/{request_id}")
+    @app.get("/v1/requests/{request_id}", responses=answers(404, 503))
     async def one_request(request_id: str) -> dict[str, Any]:
         """One request, or all choices of one response."""
         known = list(service.ready().requests.values())
@@ -165,166 +213,23 @@ def create_app(
         """The same, for people."""
         return HTMLResponse((Path(__file__).parent / "queue.html").read_text(encoding="utf-8"))
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", responses=answers(400, 404, 413, 415, 429, 503))
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continues one or several prompts."""
-        engine = service.ready(body.model)
-        reply = Reply(service, body, "cmpl-" + uuid.uuid4().hex, "text_completion", "text_completion")
-        return await reply.send(request, engine, body.prompts(), body.max_tokens)
+        return await Reply(service, service.ready(body.model), body).send(request)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=answers(400, 404, 413, 415, 429, 503))
     async def chat_completions(body: ChatCompletionRequest, request: Request) -> Response:
         """Answers the last message of a conversation."""
-        engine = service.ready(body.model)
-        tokens = await asyncio.to_thread(engine.tokenizer.encode_chat, [m.plain() for m in body.messages])
-        reply = Reply(
-            service, body, "chatcmpl-" + uuid.uuid4().hex, "chat.completion", "chat.completion.chunk"
-        )
-        return await reply.send(request, engine, [tokens], body.max_completion_tokens or body.max_tokens)
+        return await Reply(service, service.ready(body.model), body).send(request)
+
+    @app.post("/v1/responses", include_in_schema=False)
+    async def responses() -> Response:
+        raise Refused(None, "this server has no Responses API; use /v1/chat/completions", 404)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """Draws the OpenAPI document. A page of our own: FastAPI's fetches its scripts from elsewhere."""
+        return HTMLResponse((Path(__file__).parent / "docs.html").read_text(encoding="utf-8"))
 
     return app
-
-
-class Reply:
-    """One HTTP request's choices, whole or as a stream of chunks."""
-
-    def __init__(self, service: Service, body: GenerationRequest, id: str, kind: str, chunk_kind: str):
-        self.service, self.body, self.id = service, body, id
-        self.kind, self.chunk_kind = kind, chunk_kind
-        self.chat = kind == "chat.completion"
-        self.created = int(time.time())
-        self.num_prompt_tokens = 0
-
-    async def send(
-        self, request: Request, engine: Engine, prompts: Sequence[Prompt], max_tokens: int | None
-    ) -> Response:
-        """Opens every choice before the first byte leaves: an error still finds its status."""
-        if not prompts:
-            raise Refused("prompt", "prompt: is empty, give at least one token")
-        choices = self.body.params(max_tokens)
-        if len(prompts) * len(choices) > MAX_CHOICES:
-            asked = f"{len(prompts)} prompts with {len(choices)} choices each"
-            raise Refused("prompt", f"prompt: {asked} are more than {MAX_CHOICES} in one request")
-        outputs = Outputs(engine)
-        try:
-            for prompt in prompts:
-                tokens = await asyncio.to_thread(engine.encode, prompt)
-                self.num_prompt_tokens += len(tokens)
-                for params in choices:
-                    outputs.open(tokens, params, f"{self.id}-{len(outputs.ids)}")
-            if self.body.stream:
-                return EventStream(self.chunks(outputs), outputs, mid_stream_error)
-            return JSONResponse(self.whole(await unless_disconnected(request, self.collect(outputs))))
-        except BaseException:
-            outputs.close()  # a later choice was refused, or the client has gone: nobody waits for the earlier ones
-            raise
-
-    async def collect(self, outputs: Outputs) -> list[Completion]:
-        completions = [Completion(name, []) for name in outputs.ids]
-        async for choice, output in outputs:
-            completions[choice].add(output)
-        return completions
-
-    def whole(self, done: Sequence[Completion]) -> dict[str, Any]:
-        choices = []
-        for i, c in enumerate(done):
-            body = {"message": {"role": "assistant", "content": c.text}} if self.chat else {"text": c.text}
-            choices.append({"index": i, **body, "logprobs": None, "finish_reason": c.finish_reason})
-        return {
-            **self.head(self.kind),
-            "choices": choices,
-            "usage": self.usage(sum(len(c.tokens) for c in done)),
-            "metrics": self.service.metrics(done[-1].metrics),
-        }
-
-    async def chunks(self, outputs: Outputs) -> AsyncIterator[dict[str, Any]]:
-        count = 0
-        options = self.body.stream_options
-        more: dict[str, Any] = {"usage": None} if options and options.include_usage else {}
-        for choice in range(len(outputs.ids) if self.chat else 0):
-            yield {**self.chunk(choice, {"role": "assistant", "content": ""}, None), **more}
-        async for choice, output in outputs:
-            count += len(output.tokens)
-            last = {"metrics": self.service.metrics(output.metrics)} if output.finish_reason else {}
-            if output.text or output.finish_reason:
-                delta = {"content": output.text} if self.chat else output.text
-                yield {**self.chunk(choice, delta, output.finish_reason), **more, **last}
-        if more:
-            yield {**self.head(self.chunk_kind), "choices": [], "usage": self.usage(count)}
-
-    def usage(self, completion: int) -> dict[str, int]:
-        prompt = self.num_prompt_tokens
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        }
-
-    def head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.service.model_name}
-
-    def chunk(self, index: int, delta: Any, reason: str | None) -> dict[str, Any]:
-        body = {"delta": delta} if self.chat else {"text": delta}
-        choice = {"index": index, **body, "logprobs": None, "finish_reason": reason}
-        return {**self.head(self.chunk_kind), "choices": [choice]}
-
-
-def mid_stream_error(e: Exception) -> dict[str, Any]:
-    if isinstance(e, UserError):
-        return error(str(e), 400)
-    log.error("a request failed", exc_info=e)
-    return error("the request failed inside the engine", 500)
-
-
-def add_errors(app: FastAPI) -> None:
-    """Every error leaves in OpenAI's shape."""
-
-    @app.exception_handler(Refused)
-    async def refused(request: Request, e: Refused) -> Response:
-        return JSONResponse(error(e.message, e.status, e.param, e.code), e.status)
-
-    @app.exception_handler(QueueFull)
-    async def queue_full(request: Request, e: QueueFull) -> Response:
-        return JSONResponse(error(str(e), 429, code="queue_full"), 429, headers={"Retry-After": "1"})
-
-    @app.exception_handler(UserError)
-    async def user_error(request: Request, e: UserError) -> Response:
-        param = str(e).partition(":")[0]
-        return JSONResponse(error(str(e), 400, param if param.isidentifier() else None), 400)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, e: RequestValidationError) -> Response:
-        message, param = explain(e)
-        return JSONResponse(error(message, 400, param), 400)
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, e: HTTPException) -> Response:
-        message = f"{request.method} {request.url.path}: {e.detail}"
-        return JSONResponse(error(message, e.status_code), e.status_code, headers=e.headers)
-
-    @app.exception_handler(ClientGone)
-    async def client_gone(request: Request, e: ClientGone) -> Response:
-        return Response(status_code=499)  # nobody reads it
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, e: Exception) -> Response:
-        log.error("unexpected error", exc_info=e)
-        return JSONResponse(error("unexpected error inside the server", 500), 500)
-
-
-def explain(e: RequestValidationError) -> tuple[str, str | None]:
-    """One of pydantic's complaints as (message, field): where a value may have several forms, about the nearest one."""
-    worst = max(e.errors(), key=lambda one: len(one["loc"]))
-    *within, last = (str(part) for part in worst["loc"])
-    # Between the names stand those of types that were tried: "list[int]", "function-before[utf8(), str]".
-    path = [ascii(part)[1:-1] for part in within[1:] if "[" not in part]
-    if within and ("[" not in last or worst["type"] == "extra_forbidden"):
-        path.append(ascii(last)[1:-1])
-    if worst["type"] == "json_invalid":
-        return f"the body is not JSON: {worst.get('ctx', {}).get('error', 'cannot be parsed')}", None
-    if not path:
-        return "the body must be a JSON object, sent with Content-Type: application/json", None
-    message = (
-        "unknown field" if worst["type"] == "extra_forbidden" else worst["msg"].removeprefix("Value error, ")
-    )
-    return f"{'.'.join(path)[:200]}: {message}", path[0][:80]

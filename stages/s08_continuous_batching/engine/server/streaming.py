@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -16,45 +18,98 @@ from starlette.types import Receive, Scope, Send
 from ..engine import Engine
 from ..request import Output
 from ..sampler import SamplingParams
+from .errors import ClientGone, stopping
 
 T = TypeVar("T")
+
+
+class Mailbox:
+    """From the engine's thread to one event loop: many outputs at once wake the loop only once."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.items: deque[tuple[Outputs, int, Output]] = deque()
+        self.emptying = False  # a call of `empty` is on its way
+
+    def put(self, outputs: Outputs, choice: int, output: Output) -> None:
+        """Called in the engine's thread."""
+        self.items.append((outputs, choice, output))
+        if not self.emptying:
+            self.emptying = True
+            self.loop.call_soon_threadsafe(self.empty)
+
+    def empty(self) -> None:
+        """Called in the event loop."""
+        self.emptying = False  # first: what arrives after the last `popleft` then sends for another call
+        while self.items:
+            outputs, choice, output = self.items.popleft()
+            outputs.take(choice, output)
 
 
 class Outputs:
     """The outputs of one HTTP request's choices in the order they come: (choice, output).
 
-    The engine's thread makes them; the event loop takes them from a queue of its own.
+    What has come since the reader last looked is one output per choice: a reader who is slower than the engine gets
+    fewer and larger pieces, instead of falling behind further and further.
     """
 
-    def __init__(self, engine: Engine):
-        self.engine = engine
+    def __init__(self, engine: Engine, mailbox: Mailbox):
+        self.engine, self.mailbox = engine, mailbox
         self.ids: list[str] = []
-        self.loop = asyncio.get_running_loop()
-        self.queue: asyncio.Queue[tuple[int, Output]] = asyncio.Queue()
+        self.pending: list[tuple[int, Output]] = []
+        self.arrived = asyncio.Event()
+        self.stopped = False
 
     def open(self, tokens: list[int], params: SamplingParams, request_id: str) -> None:
         """Queues one more choice. Raises what `engine.add` raises."""
         choice = len(self.ids)
 
         def put(output: Output) -> None:
-            self.loop.call_soon_threadsafe(self.queue.put_nowait, (choice, output))
+            self.mailbox.put(self, choice, output)
 
         self.engine.add(tokens, params, request_id, put)
         self.ids.append(request_id)
 
+    def take(self, choice: int, output: Output) -> None:
+        self.pending.append((choice, output))
+        self.arrived.set()
+
     async def __aiter__(self) -> AsyncIterator[tuple[int, Output]]:
         left = len(self.ids)
         while left:
-            choice, output = await self.queue.get()
-            if output.error:
-                raise RuntimeError(output.error)
-            left -= output.finish_reason is not None
-            yield choice, output
+            await self.arrived.wait()
+            self.arrived.clear()
+            pending, self.pending = self.pending, []
+            for choice, output in merged(pending):
+                if output.error:
+                    raise RuntimeError(output.error)
+                # A client that hangs up aborts too, but then nobody reads this.
+                if self.stopped or output.finish_reason == "abort":
+                    raise stopping()
+                left -= output.finish_reason is not None
+                yield choice, output
+            if self.stopped and left:
+                raise stopping()
+
+    def stop(self) -> None:
+        """Ends the answer with an error, without waiting for the engine. Called in the event loop."""
+        self.stopped = True
+        self.arrived.set()
 
     def close(self) -> None:
         """Ends what still runs: the client has all, or has gone."""
         for request_id in self.ids:
             self.engine.abort(request_id)
+
+
+def merged(pending: Sequence[tuple[int, Output]]) -> Iterator[tuple[int, Output]]:
+    """One output per choice, with all its tokens and text; the last one says how it ended."""
+    by_choice: dict[int, list[Output]] = {}
+    for choice, output in pending:
+        by_choice.setdefault(choice, []).append(output)
+    for choice, outputs in by_choice.items():
+        tokens = [token for output in outputs for token in output.tokens]
+        yield choice, replace(outputs[-1], tokens=tokens, text="".join(output.text for output in outputs))
 
 
 async def in_daemon(work: Callable[[], T]) -> T:
@@ -70,10 +125,6 @@ async def in_daemon(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return await asyncio.wrap_future(done)
-
-
-class ClientGone(Exception):
-    """Nobody is left to answer."""
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
@@ -104,7 +155,9 @@ class EventStream(StreamingResponse):
         outputs: Outputs,
         on_error: Callable[[Exception], dict[str, Any]],
     ):
-        super().__init__(events(chunks, on_error), media_type="text/event-stream")
+        # Proxies would otherwise collect events until a buffer is full (nginx), or keep them for the next client.
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events(chunks, on_error), media_type="text/event-stream", headers=headers)
         self.outputs = outputs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
