@@ -367,7 +367,7 @@ def test_padding_is_counted_as_waste() -> None:
 def test_two_traces_stand_side_by_side_within_the_width() -> None:
     steps = drive.run(engine(), EXAMPLE)
     shown = show.side_by_side(("stage 02", drive.run(engine(restart=True), EXAMPLE)), ("stage 03", steps))
-    assert max(map(len, shown.splitlines())) <= show.WIDTH
+    assert max(map(len, shown.splitlines())) <= show.PAIR_WIDTH
     assert shown.count("≠") == 9  # each step but the three prefills
 
 

@@ -1,7 +1,8 @@
-"""A trace as text: one line for each request of each step, within 100 columns; or two traces side by side."""
+"""A trace as text: one line for each request of each step, within 100 columns; or two traces side by side, within 80."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -13,7 +14,7 @@ from .places import Place
 from .recorder import Part, Step
 from .scenario import Scenario
 
-WIDTH = 100
+WIDTH, PAIR_WIDTH = 100, 80  # columns of a trace, and of two side by side
 IDS_SHOWN = 5
 COLUMNS = (
     ("step", 4),
@@ -82,13 +83,16 @@ def sums(steps: Sequence[Step]) -> str:
 
 def side_by_side(left: tuple[str, Sequence[Step]], right: tuple[str, Sequence[Step]]) -> str:
     """Two traces of the same scenario, step by step; `≠` marks the lines that differ."""
-    half = (WIDTH - 3) // 2
     columns = [[title, *_compact_lines(steps)] for title, steps in (left, right)]
+    half = max(map(len, columns[0]))
     count = max(len(column) for column in columns)
     a, b = ([*column, *[""] * (count - len(column))] for column in columns)
-    marks = [" ", " ", *("≠" if x != y else " " for x, y in zip(a[2:], b[2:], strict=True))]
+    marks = [" ", " ", *("≠" if x.split() != y.split() else " " for x, y in zip(a[2:], b[2:], strict=True))]
     body = [f"{x:<{half}} {mark} {y}".rstrip() for x, mark, y in zip(a, marks, b, strict=True)]
-    return "\n".join([*body, "", f"{left[0]}: {sums(left[1])}", f"{right[0]}: {sums(right[1])}"]) + "\n"
+    totals = [f"{title}: {sums(steps)}" for title, steps in (left, right)]
+    indent = " " * (len(left[0]) + 2)
+    wrapped = [line for text in totals for line in textwrap.wrap(text, PAIR_WIDTH, subsequent_indent=indent)]
+    return "\n".join([*body, "", *wrapped]) + "\n"
 
 
 def megabytes(count: int) -> str:
@@ -135,13 +139,13 @@ def _clip(text: str, width: int) -> str:
 
 
 def _compact_lines(steps: Sequence[Step]) -> list[str]:
-    widths = (4, 3, 9, 12, 10)
     rows = [["step", "who", "positions", "K/V to", "out"]]
     for number, step in enumerate(steps, 1):
         for at, part in enumerate(step.parts):
             first = str(number) if at == 0 else ""
             out = " ".join(map(str, part.out))
             rows.append([first, part.request, ranges(part.positions), places(part.places), out])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
