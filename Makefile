@@ -71,6 +71,8 @@ relock: setup ## relock|rewrite the diff lock of STAGE=NN
 	@$(RUN) relock
 propagate: setup ## propagate|carry a fix FROM=NN through the later stages (FILE=, BASE=, TESTS=all, CONTINUE=1)
 	@$(RUN) propagate
+mutate-%: setup ## mutate-NN|plant small faults in a stage's engine, and count those that its tests notice
+	@$(RUN) mutate "$*"
 articles: setup ## articles|fill in every code block, output and number of the articles
 	@$(RUN) articles
 figures: setup ## figures|draw the figures anew, and record the terminal pictures

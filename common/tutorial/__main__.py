@@ -56,6 +56,10 @@ COMMANDS = {  # command: (module, one line of help)
         "common.tutorial.chain.propagate",
         "maintainers: --from NN: carry a fix forward through the chain",
     ),
+    "mutate": (
+        "common.tutorial.chain.mutate",
+        "maintainers: NN: plant small faults, count those that the stage's tests notice",
+    ),
     "new-stage": (
         "common.tutorial.chain.newstage",
         "maintainers: SLUG: the next stage as a copy of the last",
