@@ -61,8 +61,8 @@ bench: setup ## bench|the ladder: all stages and what else there is, side by sid
 
 ##@ Maintaining
 
-lint: setup ## lint|ruff: rules and format
-	@"$(PY)" -m ruff check . && "$(PY)" -m ruff format --check .
+lint: setup ## lint|ruff: rules and format; no comment that splits a line
+	@"$(PY)" -m ruff check . && "$(PY)" -m ruff format --check . && "$(PY)" -m common.tutorial.chain.comments
 types: setup ## types|mypy
 	@"$(PY)" -m mypy
 verify: setup ## verify|the chain of stages against its manifests and locks

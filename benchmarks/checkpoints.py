@@ -85,9 +85,8 @@ def write_tokenizer(folder: Path, size: int, positions: int) -> None:
     vocabulary = content["model"]["vocab"]
     if size < len(vocabulary):
         raise UserError(f"vocab_size = {size} is less than the {len(vocabulary)} of the tokenizer")
-    vocabulary |= {
-        f"Ġt{i}": i for i in range(len(vocabulary), size)
-    }  # Ġ is how byte-level BPE writes a space
+    # Ġ is how byte-level BPE writes a space.
+    vocabulary |= {f"Ġt{i}": i for i in range(len(vocabulary), size)}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
     roles = json.loads((TOKENIZER / "tokenizer_config.json").read_text(encoding="utf-8"))

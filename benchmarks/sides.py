@@ -20,9 +20,8 @@ class Served:
 
     tokens: list[list[int]]  # new ones, of each prompt
     total: float  # seconds until the last one was known
-    stamps: list[list[float]] = field(
-        default_factory=list
-    )  # seconds, of each token; empty: the side does not say
+    # Seconds, of each token; empty where the side does not say.
+    stamps: list[list[float]] = field(default_factory=list)
 
     @property
     def count(self) -> int:

@@ -88,15 +88,13 @@ class ByteLevelStream(StreamDecoder):
         return text[1:]
 
     def _matters(self, tail: list[str]) -> bool:
-        return (
-            sum(len(token_bytes(token)) for token in tail) < 3
-        )  # so long is the beginning of a character at most
+        # The beginning of a character is at most three bytes.
+        return sum(len(token_bytes(token)) for token in tail) < 3
 
     def _resume(self, tail: list[str]) -> None:
         self._utf8.decode(b"".join(map(token_bytes, tail)))
-        self._skip = int(
-            bool(self._utf8.getstate()[0])
-        )  # half a character is U+FFFD in the prompt's own text
+        # Half a character is U+FFFD in the prompt's text.
+        self._skip = int(bool(self._utf8.getstate()[0]))
 
 
 class PieceStream(StreamDecoder):

@@ -55,9 +55,8 @@ def places(root: Path = ROOT) -> Iterator[tuple[str, str, str]]:
 
 def judged(text: str) -> Iterator[tuple[int, str, str]]:
     """The places in one text, by line. A sentence may go over the end of a line, quoted output is left out."""
-    quoted = (
-        r"```console\n.*?```|<!-- (?:stages|flags) -->\n(?:\|[^\n]*\n)+"  # outputs, and other texts' words
-    )
+    # Outputs, and the words of other texts.
+    quoted = r"```console\n.*?```|<!-- (?:stages|flags) -->\n(?:\|[^\n]*\n)+"
     text = re.sub(quoted, lambda m: "\n" * m.group().count("\n"), text, flags=re.DOTALL)
     flat = re.sub(r"\n[ \t]*", lambda m: " " * len(m.group()), text)
     for pattern, better in PATTERNS.items():

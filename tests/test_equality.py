@@ -48,9 +48,8 @@ def test_a_reference_whose_scores_name_another_token_proves_nothing(ours):
     ):
         assert_same_tokens([ours], [3], tied)
     with pytest.raises(AssertionError, match="its own token"):
-        assert_same_tokens(
-            [2], [1], lambda _: scores(2, 1, 1.0)
-        )  # ours is the best there is, but not of these scores
+        # Ours is the best there is, but not of these scores.
+        assert_same_tokens([2], [1], lambda _: scores(2, 1, 1.0))
 
 
 @pytest.mark.parametrize("ours", [[1], [1, 1, 1]])
@@ -100,9 +99,8 @@ def test_one_in_five_hundred_is_forgiven_and_no_more():
 
         return go
 
-    assert (
-        assert_same_tokens(ours([3, 400]), reference, tied).forgiven == 2
-    )  # in the second five hundred begun
+    # The second five hundred have begun.
+    assert assert_same_tokens(ours([3, 400]), reference, tied).forgiven == 2
     with pytest.raises(AssertionError, match="3 near ties in 501 tokens, at most 2"):
         assert_same_tokens(ours([3, 5, 400]), reference, tied)
 

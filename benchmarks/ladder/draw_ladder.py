@@ -50,9 +50,8 @@ def ladder(result: Mapping[str, Any]) -> Figure:
         linestyle="",
         label=f"{crowd} requests at once, prefill included",
     )
-    axes.set_title(
-        axes.get_title(loc="left"), loc="left", pad=30, fontsize=13, fontweight="bold"
-    )  # room for the legend below it
+    # Padded, so that the legend has room below it.
+    axes.set_title(axes.get_title(loc="left"), loc="left", pad=30, fontsize=13, fontweight="bold")
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False, fontsize=9.5, handletextpad=0.2
     )

@@ -41,9 +41,8 @@ class Record:
     detail: str = ""  # what went wrong, in one line
     retries: int = 0
     retry_after: float = 1.0  # seconds that a refusing server asked us to wait
-    raw: list[tuple[float, bytes]] = field(
-        default_factory=list
-    )  # events of a stream, to be read after the run
+    # Events of a stream, read after the run.
+    raw: list[tuple[float, bytes]] = field(default_factory=list)
 
     @classmethod
     def of(cls, request: Planned) -> Record:

@@ -119,9 +119,8 @@ class Continuous:
             "max_requests_per_batch": need[0],
             **sizes,
         }
-        if (
-            "flash" in self.model.config._attn_implementation
-        ):  # its kernel for decode steps reads block tables
+        # Its kernel for decode steps reads block tables.
+        if "flash" in self.model.config._attn_implementation:
             options["max_blocks_per_request"] = -(-need[2] // self._page()) + 1
         known = {key: value for key, value in options.items() if key in self.settings}
         manager = self.model.init_continuous_batching(

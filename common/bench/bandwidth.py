@@ -54,9 +54,8 @@ def _measured(device: str, threads: int) -> float:
     import torch
 
     size = _BUFFER_BYTES[device.partition(":")[0]]
-    source = torch.ones(
-        size // 4, device=device
-    )  # written to: untouched pages would all be one page of zeros
+    # Written to, because untouched pages would all be one page of zeros.
+    source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
     reading = _best(source.sum, device)
     copying = _best(lambda: target.copy_(source), device)

@@ -105,9 +105,8 @@ def test_each_row_obeys_its_own_parameters(parts):
     found = new(parts, 5).generate(PROMPTS, each)
     expected = [alone(parts, p, own) for p, own in zip(PROMPTS, each, strict=True)]
     assert [one.tokens for one in found] == expected
-    assert (
-        new(parts, 5).generate(PROMPTS[::-1], each[::-1])[0].tokens == expected[-1]
-    )  # nor does the row matter
+    # The row does not matter either.
+    assert new(parts, 5).generate(PROMPTS[::-1], each[::-1])[0].tokens == expected[-1]
 
 
 def test_each_row_gets_as_many_tokens_as_it_asked_for(parts):

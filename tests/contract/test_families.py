@@ -65,7 +65,8 @@ def test_an_engine_writes_the_tokens_of_transformers(subject: Subject, family: s
 def test_requests_that_come_one_by_one_and_in_chunks_write_them_too(subject: Subject, family: str):
     """Streams are begun one step apart, and the budget cuts prompts at many places."""
     made, wanted = engine(subject, family, max_num_seqs=3, max_num_batched_tokens=33), asked(family)
-    streams, found = [], [[] for _ in wanted]
+    streams: list[Any] = []
+    found: list[list[int]] = [[] for _ in wanted]
     for one in wanted:
         streams.append(made.stream(one.prompt, params(subject, one)))
         for stream, tokens in zip(streams, found, strict=False):

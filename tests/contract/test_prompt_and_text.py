@@ -37,9 +37,8 @@ def test_a_completion_is_what_the_whole_text_has_more_than_its_prompt(
 ):
     tokenizer, draw = style(), random.Random(0)
     ids = [i for i in range(3, tokenizer.vocab_size) if "<" not in tokenizer.pieces([i])[0]]
-    words = [
-        i for i in ids if tokenizer.pieces([i])[0][0] in "▁Ġ"
-    ]  # a random model likes to write its last token again
+    # A random model likes to write its last token again.
+    words = [i for i in ids if tokenizer.pieces([i])[0][0] in "▁Ġ"]
     prompts = [[*draw.choices(ids, k=4), draw.choice(words)] for _ in range(12)]
     prompts = [p for p in prompts if "\ufffd" not in tokenizer.decode(p)]
     for prompt, (tokens, text) in zip(prompts, written(subject, tokenizer, prompts), strict=True):

@@ -32,9 +32,8 @@ class BatchAttend:
     def __call__(self, layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [B*T, Hq, D], k and v [B*T, Hkv, D] -> [B*T, Hq, D]."""
         # v comes straight from a projection; q and k may have left its dtype in a norm or a rotation.
-        q, k, v = (
-            x.to(v.dtype).unflatten(0, (self.rows, -1)).transpose(1, 2) for x in (q, k, v)
-        )  # [B, H, T, D]
+        # [B, H, T, D]
+        q, k, v = (x.to(v.dtype).unflatten(0, (self.rows, -1)).transpose(1, 2) for x in (q, k, v))
         if self.keep:
             if layer.index in self.past:
                 past_k, past_v = self.past[layer.index]

@@ -121,9 +121,8 @@ class LiveServer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
             try:
-                self.process.wait(
-                    60
-                )  # it stops at once, but Python itself may need a while on a busy machine
+                # It stops at once, but Python itself may need a while on a busy machine.
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

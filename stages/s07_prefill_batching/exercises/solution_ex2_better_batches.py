@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 def padding(lengths: Sequence[int], limits: Sequence[int]) -> int:
     prompts = len(lengths) * max(lengths) - sum(lengths)
-    return (
-        prompts + len(limits) * max(limits) - sum(limits)
-    )  # the first token of each is no padding, nor is it fed
+    # The first token of each is not padding and is not fed either.
+    return prompts + len(limits) * max(limits) - sum(limits)
 
 
 def choose(lengths: Sequence[int], rows: int) -> list[list[int]]:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 def give_out(wanted: Sequence[int], budget: int) -> list[int]:
     given = [0] * len(wanted)
-    for i in sorted(
-        range(len(wanted)), key=lambda i: wanted[i] > 1
-    ):  # stable: the order of arrival within both kinds
+    # Stable: in the order of arrival within both kinds.
+    for i in sorted(range(len(wanted)), key=lambda i: wanted[i] > 1):
         given[i] = min(wanted[i], budget)
         budget -= given[i]
     return given
