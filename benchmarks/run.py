@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 from benchmarks.checkpoints import checkpoint
 from common.bench.machine import machine_folder
-from common.bench.results import RESULTS
+from common.bench.results import RESULTS, refuse_quick
 from common.errors import UserError
 from common.loader import resolve_device, resolve_dtype
 from common.terminal.command_line import run
@@ -29,10 +28,8 @@ from common.terminal.console import heading, note, warn, write
 from .ladder import contest, screen
 from .ladder.contest import Contestant
 from .ladder.options import parse
-from .ladder.pool import Pool, Workers
-from .ladder.race import Race
+from .ladder.race import Answers, Race, ask, code_of_sides
 from .ladder.record import result_of
-from .ladder.state import State, code_of_sides
 from .ladder.study import Study, make_study
 
 PLOTS = Path(__file__).parent / "plots"  # of runs that are not recorded
@@ -43,21 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.figure:
         folder = args.results or RESULTS / machine_folder()
         return draw(folder, into_of(folder))
+    if args.quick and args.results:
+        refuse_quick(args.results)
     if args.commit:
         os.environ["VITRINE_COMMIT"] = args.commit
     study = prepare(args)
-    state = State(study.result, key_of(study))
+    answers = Answers(study.result, key_of(study))
     if args.fresh:
-        state.forget()
-    with Pool(keep=study.setup.device.startswith("cuda"), threads=args.threads) as pool:
-        try:
-            race, machine = begin(args, study, state, pool)
-            race.run(after=lambda: save(study, race, machine, args))
-        except KeyboardInterrupt:
-            sys.stderr.write(
-                "\nstopped; what was measured is kept: the same command goes on, --fresh begins anew\n"
-            )
-            return 130
+        answers.forget()
+    try:
+        race, machine = begin(args, study, answers)
+        race.run(after=lambda: save(study, race, machine, args))
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "\nstopped; what was measured is kept: the same command goes on, --fresh starts over\n"
+        )
+        return 130
     return finish(study, race, machine, args)
 
 
@@ -70,12 +68,10 @@ def prepare(args: argparse.Namespace) -> Study:
     if args.kind == "memory":
         names, out = list[str](), dict[str, str]()  # what a library takes is told by the ladder
     else:
-        only = contest.QUICK if args.quick else ()
-        names, out = contest.choose_peers(
-            args.peers, folder, device, dtype, only, mixed=args.kind == "reference"
-        )
+        only, mixed = contest.QUICK if args.quick else (), args.kind == "reference"
+        names, out = contest.choose_peers(args.peers, folder, device, dtype, only, mixed)
     if args.kind != "ladder":
-        numbers = contest.for_crowds(numbers, explicit=args.stages != "all", continuous=args.kind != "batch")
+        numbers = contest.for_batches(numbers, explicit=args.stages != "all", continuous=args.kind != "batch")
     who = [*map(Contestant.stage, numbers), *map(Contestant.peer, names)]
     study = make_study(args, folder, device, dtype, who, out)
     study.code = code_of_sides()
@@ -88,33 +84,27 @@ def key_of(study: Study) -> dict[str, Any]:
             "room": asdict(study.setup.room)}  # fmt: skip
 
 
-def begin(
-    args: argparse.Namespace, study: Study, state: State, workers: Workers
-) -> tuple[Race, dict[str, Any]]:
-    """What the machine can do, and the tokens that all must meet; both are asked for once."""
+def begin(args: argparse.Namespace, study: Study, answers: Answers) -> tuple[Race, dict[str, Any]]:
+    """What the machine can do, and the tokens that all must write; both are asked for once."""
     setup = asdict(study.setup)
     heading(f"{study.kind}: {', '.join(one.label for one in study.contestants)}")
-    if state.answers:
-        note(
-            f"going on: {len(state.answers)} measurements of an interrupted run are there; --fresh begins anew"
-        )
-    if "machine" not in state.content:
-        note("measuring what memory and arithmetic give")
-        state.keep("machine", require(workers.ask({"do": "machine", "setup": setup})))
-    if "expected" not in state.content:
-        note(f"the tokens that all must write, by the loop of stage {study.truth:02d}")
-        jobs = [job.dump() for job in study.asked]
-        answer = require(workers.ask({"do": "expect", "stage": study.truth, "setup": setup, "jobs": jobs}))
-        state.keep("expected", answer["expected"])
-    expected = study.spread(state.content["expected"])
-    race = Race(study.units(), args.repeats, workers, state, expected, stay=study.kind in ("ladder", "batch"))
-    return race, state.content["machine"]
-
-
-def require(answer: dict[str, Any]) -> dict[str, Any]:
-    if "failed" in answer:
-        raise UserError(f"nothing can be compared: {answer['failed']}")
-    return answer
+    if len(answers):
+        note(f"going on: {len(answers)} measurements of an interrupted run are there; --fresh starts over")
+    note("what memory and arithmetic give")
+    machine = answers.once("machine", lambda into: ask({"do": "machine", "setup": setup}, into))
+    note(f"the tokens that all must write, by the loop of stage {study.truth:02d}")
+    task = {
+        "do": "expect",
+        "side": f"s{study.truth:02d}",
+        "setup": setup,
+        "jobs": list(map(asdict, study.asked)),
+    }
+    expected = answers.once("expected", lambda into: ask(task, into))
+    for answer in (machine, expected):
+        if "failed" in answer:
+            answers.forget()
+            raise UserError(f"nothing can be compared: {answer['failed']}")
+    return Race(study.units(), args.repeats, answers, study.spread(expected)), machine
 
 
 def recorded(args: argparse.Namespace) -> bool:
@@ -123,11 +113,8 @@ def recorded(args: argparse.Namespace) -> bool:
 
 def save(study: Study, race: Race, machine: dict[str, Any], args: argparse.Namespace) -> None:
     """On a GPU all that is known after each answer: the machine may be taken away. A CPU's run can go on."""
-    if (
-        study.setup.device.startswith("cuda")
-        and recorded(args)
-        and (result := result_of(study, race, machine))
-    ):
+    on_gpu = study.setup.device.startswith("cuda")
+    if on_gpu and recorded(args) and (result := result_of(study, race, machine)):
         result.save(args.results)
 
 
@@ -138,19 +125,15 @@ def finish(study: Study, race: Race, machine: dict[str, Any], args: argparse.Nam
     if result is None:
         for unit in bad:
             warn(f"{unit.label}: {race.out(unit)}")
+        race.answers.forget()
         raise UserError("no side has a number")
     folder = args.results or (RESULTS / machine_folder(study.setup.device) if recorded(args) else PLOTS)
     path = result.save(folder)
-    screen.show_result(as_saved(path))
+    screen.show_result(json.loads(path.read_text(encoding="utf-8")))
     write(f"{'recorded in' if recorded(args) else 'not recorded, but kept in'} {path}", end="\n")
-    race.state.forget()
+    race.answers.forget()
     draw(path.parent, into_of(folder), [path.stem])
     return 1 if bad else 0
-
-
-def as_saved(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def into_of(results: Path) -> Path | None:
@@ -171,6 +154,5 @@ def draw(results: Path, into: Path | None, names: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    with suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # workers that we started must end with us
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the process that measures must end with us
     sys.exit(run(main))

@@ -17,21 +17,18 @@ import pytest
 import torch
 
 import benchmarks.run as command
-from benchmarks.ladder import contest, machine, options, screen, state
-from benchmarks.ladder.check import Scores, check
+from benchmarks.ladder import contest, options, race, screen
+from benchmarks.ladder.check import check
 from benchmarks.ladder.contest import Contestant
-from benchmarks.ladder.meter import Estimate, spoken
+from benchmarks.ladder.measure import answer, rule_of
 from benchmarks.ladder.numbers import of_run, unit_of
-from benchmarks.ladder.pool import Pool
-from benchmarks.ladder.race import LONG, Race, Unit
+from benchmarks.ladder.race import LONG, Answers, Race
 from benchmarks.ladder.record import result_of
-from benchmarks.ladder.state import State
 from benchmarks.ladder.study import Study, make_study
-from benchmarks.ladder.task import Job, Room, Setup, draw_prompts
-from benchmarks.ladder.worker import Bench
+from benchmarks.ladder.task import Job, Room, Setup, Unit, draw_prompts
 from benchmarks.sides import Served
-from common.bench.results import load_result
-from common.equality import Tally
+from common.bench.results import RESULTS, load_result
+from common.equality import Tally, near_tie_rule
 from common.errors import UserError
 from common.loader import CHECKPOINTS
 from common.terminal.command_line import run
@@ -68,145 +65,116 @@ def expected(jobs: Sequence[Job] = JOBS) -> dict[str, list[list[int]]]:
     return {job.name: Fake().run(job.prompts, job.limits).tokens for job in jobs}
 
 
-def task(side: str, jobs: Sequence[Job] = JOBS, do: str = "measure", **more: Any) -> dict[str, Any]:
-    dumped = [job.dump() for job in jobs]
-    return {
-        "do": do,
-        "side": side,
-        "setup": asdict(SETUP),
-        "jobs": dumped,
-        "expected": expected(jobs),
-        **more,
-    }
+def task(side: str, tokens: dict[str, list[list[int]]] | None = None) -> dict[str, Any]:
+    return Unit(side, side, side, SETUP, JOBS).task(JOBS, tokens or expected())
 
 
 # --- one side --------------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_measures_a_stage_on_the_shipped_weights():
-    with Pool(keep=True, threads=1) as pool:
-        known = pool.ask(task("", do="expect", stage=2))["expected"]
-        answers = {side: pool.ask(task(side) | {"expected": known}) for side in ("s01", "s03", "s04", "s08")}
-    for side, answer in answers.items():
-        assert "failed" not in answer
-        assert "wrong" not in answer
-        assert answer["numbers"]["ttft_ms"] > 0
-        assert answer["compared"] == (1 if side == "s01" else 15)
-        assert answer["numbers"]["peak_bytes"] > 1e6
-    assert answers["s01"]["skipped"] == {"crowd": "computes one token only"}
-    assert "decode_tokens_per_s" not in answers["s01"]["numbers"]
-    assert answers["s08"]["numbers"]["crowd_tokens_per_s"] > 0
+def test_a_stage_is_measured_in_a_process_of_its_own_on_the_shipped_weights(tmp_path):
+    asked = {"do": "expect", "side": "s02", "setup": asdict(SETUP), "jobs": list(map(asdict, JOBS))}
+    known = race.ask(asked, tmp_path / "expected.json")
+    assert json.loads((tmp_path / "expected.json").read_text()) == known
+    for side in ("s01", "s03", "s04", "s08"):
+        found = race.ask(task(side, known), tmp_path / f"1-{side}.json")
+        assert not {"failed", "wrong"} & set(found), found
+        assert found["compared"] == (1 if side == "s01" else 15)
+        assert found["numbers"]["ttft_ms"] > 0
+        assert found["numbers"]["peak_bytes"] > found["numbers"]["base_bytes"] > 1e6
+        if side == "s01":
+            assert found["skipped"] == {"crowd": "computes one token only"}
+            assert "decode_tokens_per_s" not in found["numbers"]
+        else:
+            assert found["numbers"]["crowd_tokens_per_s"] > 0
 
 
-def test_a_process_that_dies_is_an_answer_and_the_next_task_has_another():
-    with Pool(keep=True) as pool:
-        answer = pool.ask({"do": "measure"})  # no setup: its reader raises
-        assert "ended with status" in answer["failed"]
-        assert "KeyError" in answer["failed"]
-        assert pool.ask(task("nobody"))["failed"].startswith("peer: 'nobody' is not one of ")
+def test_a_process_that_dies_is_an_answer(tmp_path):
+    found = race.ask({"do": "measure", "setup": {"threads": None}}, tmp_path / "a.json")  # its reader raises
+    assert "ended with status 1" in found["failed"]
+    assert "KeyError" in found["failed"]
+    assert race.ask(task("nobody"), tmp_path / "b.json")["failed"].startswith("peer: 'nobody' is not one of ")
 
 
 @pytest.mark.parametrize("spoil", [0, 3])
 def test_wrong_tokens_get_no_time(spoil):
-    right, wrong = Bench(lambda name, setup: Fake()), Bench(lambda name, setup: Fake(spoil))
-    assert right.do(task("fake"))["numbers"]["decode_tokens_per_s"] == pytest.approx(10)
-    answer = wrong.do(task("fake"))
-    assert "numbers" not in answer
-    assert answer["wrong"].startswith(f"alone, prompt 0, token {spoil}: ")
+    right = answer(task("fake"), lambda name, setup: Fake())
+    assert right["numbers"]["decode_tokens_per_s"] == pytest.approx(10)
+    wrong = answer(task("fake"), lambda name, setup: Fake(spoil))
+    assert "numbers" not in wrong
+    assert wrong["wrong"].startswith(f"alone, prompt 0, token {spoil}: ")
 
 
-def test_too_few_tokens_are_wrong_tokens_and_what_raises_is_one_line():
+def test_what_raises_is_one_line():
     class Raises(Fake):
         def run(self, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> Served:
             raise RuntimeError("no luck\nand more lines")
 
-    assert Bench(lambda name, setup: Raises()).do(task("fake")) == {"failed": "RuntimeError: no luck"}
+    assert answer(task("fake"), lambda name, setup: Raises()) == {"failed": "RuntimeError: no luck"}
 
     def refuse(name: str, setup: Setup) -> Any:
         raise UserError("cannot be had")
 
-    assert Bench(refuse).do(task("fake")) == {"failed": "cannot be had"}
+    assert answer(task("fake"), refuse) == {"failed": "cannot be had"}
 
 
-def test_a_crowd_that_would_take_too_long_one_after_another_is_left_out():
+def test_requests_that_would_take_too_long_one_after_another_are_left_out():
     class Slow(Fake):
         together = False
 
-    answer = Bench(lambda name, setup: Slow(wait=200.0)).do(task("fake"))
-    assert answer["skipped"] == {"crowd": "one after another would take 7 minutes"}
-    assert "crowd_tokens_per_s" not in answer["numbers"]
-    assert "crowd_tokens_per_s" in Bench(lambda name, setup: Fake(wait=200.0)).do(task("fake"))["numbers"]
+    found = answer(task("fake"), lambda name, setup: Slow(wait=200.0))
+    assert found["skipped"] == {"crowd": "one after another would take 7 minutes"}
+    assert "crowd_tokens_per_s" not in found["numbers"]
+    assert "crowd_tokens_per_s" in answer(task("fake"), lambda name, setup: Fake(wait=200.0))["numbers"]
 
 
-def test_a_side_that_stays_open_tells_its_footprint_once_and_forgets_its_prompts():
-    class Staying(Bench):
-        def _may_stay(self, setup: Setup) -> bool:
-            return True
-
+def test_each_timed_run_follows_an_untimed_one_with_other_tokens_on_an_empty_engine():
     class Remembers(Fake):
-        resets, runs = 0, 0
+        done: tuple[Any, ...] = ()
 
         def reset(self) -> None:
-            self.resets += 1
+            self.done += ("reset",)
 
         def run(self, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> Served:
-            self.runs += 1
+            self.done += ((list(prompts), list(limits)),)
             return super().run(prompts, limits)
 
-    made: list[Remembers] = []
-
-    def make(name: str, setup: Setup) -> Remembers:
-        made.append(Remembers())
-        return made[-1]
-
-    bench = Staying(make)
-    first, second = bench.do(task("fake")), bench.do(task("fake"))
-    assert {"peak_bytes", "load_s"} <= set(first["numbers"])
-    assert not {"peak_bytes", "load_s"} & set(second["numbers"])
-    assert second["numbers"]["decode_tokens_per_s"] == first["numbers"]["decode_tokens_per_s"]
-    assert len(made) == 1
-    assert (made[0].resets, made[0].runs) == (
-        4,
-        8,
-    )  # before each job, and an untimed run before each timed one
-    bench.do(task("fake", stay=False))
-    bench.do(task("fake"))
-    assert len(made) == 2
+    made = Remembers()
+    answer(task("fake"), lambda name, setup: made)
+    assert made.done == (
+        "reset", ([PROMPTS[0][::-1]], [2]), ([PROMPTS[0]], [5]),
+        "reset", ([p[::-1] for p in PROMPTS[1:]], [2, 2]), (PROMPTS[1:], [5, 5]),
+    )  # fmt: skip
 
 
-def table_of_scores(rows: dict[int, list[float]]) -> Scores:
-    """scores after a text of n tokens, by n."""
-
-    class Table(Scores):
-        def __call__(self, tokens: Sequence[int], at: slice = slice(-1, None)) -> torch.Tensor:
-            return torch.stack([torch.tensor(rows[n]) for n in range(1, len(tokens) + 1)])[at]
-
-    return Table(lambda: None)
-
-
-def test_in_sixteen_bits_a_text_behind_a_tie_is_followed_to_its_end():
-    # 4.0 and 3.97: two neighbouring bfloat16 numbers; 4.0 and 1.0 are no tie.
+def test_in_sixteen_bits_a_text_after_a_tie_is_followed_to_its_end(monkeypatch):
+    # Scores after a text of n tokens. 4.0 and 3.97: two neighbouring bfloat16 numbers; 4.0 and 1.0 are no tie.
     rows = {1: [4.0, 3.97, 0.0], 2: [0.0, 4.0, 1.0], 3: [0.0, 4.0, 1.0], 4: [4.0, 0.0, 0.0]}
-    scores, tally = table_of_scores(rows), Tally()
-    check(None, [[2]], Served([[1, 1, 1, 0]], 1.0), [[0, 2, 2, 2]], scores, {}, tally)
+    scores = lambda model, tokens, at: torch.tensor([rows[n] for n in range(1, len(tokens) + 1)])[at]  # noqa: E731
+    monkeypatch.setattr("benchmarks.ladder.check.plain_scores", scores)
+
+    def follow(mine: list[int], theirs: list[int], tally: Tally) -> None:
+        rule = near_tie_rule("bfloat16")
+        check(None, Job("alone", [[2]], [4]), Served([mine], 1.0), [theirs], lambda: None, rule, tally, True)
+
+    tally = Tally()
+    follow([1, 1, 1, 0], [0, 2, 2, 2], tally)
     assert (tally.compared, tally.forgiven) == (4, 1)
-    with pytest.raises(AssertionError, match="prompt 0, token 2: 2 instead of 1"):
-        check(None, [[2]], Served([[1, 1, 2, 0]], 1.0), [[0, 2, 2, 2]], scores, {}, Tally())
+    with pytest.raises(AssertionError, match="alone, prompt 0, token 2: 2 instead of 1"):
+        follow([1, 1, 2, 0], [0, 2, 2, 2], Tally())
     with pytest.raises(AssertionError, match="token 0: 2 instead of 0"):
-        check(None, [[2]], Served([[2, 1, 1, 0]], 1.0), [[0, 1, 1, 0]], scores, {}, Tally())
+        follow([2, 1, 1, 0], [0, 1, 1, 0], Tally())
 
 
 def test_a_peer_that_rounds_coarser_is_held_to_its_own_rule_and_the_result_says_so(tmp_path):
-    from benchmarks.ladder.worker import rule_of
-
     assert rule_of("s08", SETUP) == rule_of("transformers", SETUP) == {"tolerance": 1e-4, "one_in": 500}
     assert rule_of("llama.cpp", SETUP)["tolerance"] > 1e-3
-    assert rule_of("llama.cpp", replace(SETUP, dtype="bfloat16")) == {}
-    answer = Bench(lambda name, setup: Fake()).do(task("llama.cpp"))
-    assert answer["rule"].startswith("near ties are 0.02 wide")
-    result = recorded(tmp_path, study_of(), Answers(**{"llama.cpp": answer}))
+    assert rule_of("llama.cpp", replace(SETUP, dtype="bfloat16"))["one_in"] == 4
+    found = answer(task("llama.cpp"), lambda name, setup: Fake())
+    assert found["rule"].startswith("near ties are 0.02 wide")
+    result = recorded(tmp_path, study_of(), Instant(**{"llama.cpp": found}))
     assert "; for llama.cpp near ties are 0.02 wide and one in 50" in result["checked"]
-    assert Bench(lambda name, setup: Fake()).do(task("s08"))["rule"] == ""
+    assert answer(task("s08"), lambda name, setup: Fake())["rule"] == ""
 
 
 def test_numbers_of_a_run_and_their_units():
@@ -232,19 +200,25 @@ def test_numbers_of_a_run_and_their_units():
 # --- rounds ----------------------------------------------------------------------------------------------------------
 
 
-class Answers:
-    """Workers that answer at once, and stop at a given ask as Ctrl-C would."""
+class Instant:
+    """Answers at once in place of a process, and stops at a given call as Ctrl-C would."""
 
     def __init__(self, stop_at: int | None = None, **bad: dict[str, Any]):
         self.asked: list[str] = []
         self.jobs: list[list[str]] = []
         self.stop_at, self.bad = stop_at, bad
 
-    def ask(self, task: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, task: dict[str, Any], into: Path) -> dict[str, Any]:
         if len(self.asked) == self.stop_at:
             raise KeyboardInterrupt
         self.asked.append(task["side"])
         self.jobs.append([job["name"] for job in task["jobs"]])
+        found = self.answer(task)
+        into.parent.mkdir(parents=True, exist_ok=True)
+        into.write_text(json.dumps(found))
+        return found
+
+    def answer(self, task: dict[str, Any]) -> dict[str, Any]:
         return self.bad.get(task["side"]) or {
             "numbers": {"decode_tokens_per_s": 10.0 + len(self.asked), "crowd_tokens_per_s": 20.0, "ttft_ms": 5.0,
                         "peak_bytes": 3e8, "load_s": 1.0},
@@ -252,65 +226,52 @@ class Answers:
         }  # fmt: skip
 
 
-def units(*keys: str) -> list[Unit]:
-    return [Unit(key, key, key, SETUP, JOBS) for key in keys]
-
-
-def race_of(folder: Path, workers: Any, *keys: str, rounds: int = 2) -> Race:
-    return Race(units(*keys), rounds, workers, State("ladder", {"code": 1}, folder), expected())
+def race_of(folder: Path, ask: Instant, *keys: str, rounds: int = 2, code: int = 1) -> Race:
+    units = [Unit(key, key, key, SETUP, JOBS) for key in keys]
+    return Race(units, rounds, Answers("ladder", {"code": code}, folder), expected(), ask)
 
 
 def test_what_was_measured_before_an_interruption_is_not_measured_again(tmp_path):
-    stopped = Answers(stop_at=4)
+    stopped = Instant(stop_at=4)
     with pytest.raises(KeyboardInterrupt):
         race_of(tmp_path, stopped, "s02", "s03", "s08").run()
     assert stopped.asked == ["s02", "s03", "s08", "s02"]
-    again = Answers()
+    again = Instant()
     race_of(tmp_path, again, "s02", "s03", "s08").run()
     assert again.asked == ["s03", "s08"]
-    other = Answers()
-    Race(units("s02"), 1, other, State("ladder", {"code": 2}, tmp_path), expected()).run()
+    other = Instant()
+    race_of(tmp_path, other, "s02", rounds=1, code=2).run()
     assert other.asked == ["s02"]  # other code, other arguments: another run
 
 
-def test_a_side_that_fails_is_asked_once_and_takes_nobody_along(tmp_path):
+def test_a_side_that_fails_is_asked_once_and_takes_no_other_along(tmp_path):
     bad = {"s03": {"failed": "no room"}, "s07": {"wrong": "alone, prompt 0, token 3: 1 instead of 2"}}
-    workers = Answers(**bad)
-    race = race_of(tmp_path, workers, "s02", "s03", "s07", "s08", rounds=3)
-    race.run()
-    assert workers.asked == ["s02", "s03", "s07", "s08", "s02", "s08", "s02", "s08"]
-    assert [race.out(unit) for unit in race.units] == [
+    ask = Instant(**bad)
+    made = race_of(tmp_path, ask, "s02", "s03", "s07", "s08", rounds=3)
+    made.run()
+    assert ask.asked == ["s02", "s03", "s07", "s08", "s02", "s08", "s02", "s08"]
+    assert [made.out(unit) for unit in made.units] == [
         "", "no room", "wrong tokens: alone, prompt 0, token 3: 1 instead of 2", "",
     ]  # fmt: skip
 
 
 def test_what_takes_long_is_measured_once(tmp_path):
-    slow = Answers().ask(task("s02")) | {"seconds": {"alone": 1.0, "crowd": LONG + 1}}
-    workers = Answers(s02=slow)
-    race_of(tmp_path, workers, "s02", "s03").run()
-    assert workers.asked == ["s02", "s03", "s02", "s03"]
-    assert workers.jobs == [["alone", "crowd"], ["alone", "crowd"], ["alone"], ["alone", "crowd"]]
+    slow = Instant().answer(task("s02")) | {"seconds": {"alone": 1.0, "crowd": LONG + 1}}
+    ask = Instant(s02=slow)
+    race_of(tmp_path, ask, "s02", "s03").run()
+    assert ask.asked == ["s02", "s03", "s02", "s03"]
+    assert ask.jobs == [["alone", "crowd"], ["alone", "crowd"], ["alone"], ["alone", "crowd"]]
 
 
-def test_a_damaged_state_is_no_state(tmp_path):
-    one = State("ladder", {"code": 1}, tmp_path)
-    one.put(1, "s02", {"numbers": {}})
-    assert State("ladder", {"code": 1}, tmp_path).get(1, "s02") == {"numbers": {}}
-    one.path.write_text('{"done": ', encoding="utf-8")
-    assert State("ladder", {"code": 1}, tmp_path).answers == {}
-    assert (tmp_path / ".gitignore").read_text() == "*\n"
-
-
-def test_the_estimate_is_never_negative_and_ends_at_nothing():
-    estimate = Estimate(["a", "b", "a", "b"])
-    assert estimate.left() is None
-    assert spoken(None) == ""
-    for unit, took, left in (("a", 4.0, 12.0), ("b", -1.0, 4.0), ("a", 8.0, 0.0), ("b", 2.0, 0.0)):
-        estimate.done(unit, took)
-        assert estimate.left() == left
-        assert estimate.left(under_way=1e6) >= 0
-        assert estimate.left(under_way=-5) >= 0
-    assert [spoken(5.4), spoken(600)] == ["about 5 s left", "about 10 min left"]
+def test_a_damaged_answer_is_measured_again(tmp_path):
+    made = race_of(tmp_path, Instant(), "s02", rounds=1)
+    made.run()
+    next(made.answers.folder.glob("1-s02.json")).write_text('{"numbers": ')
+    ask = Instant()
+    race_of(tmp_path, ask, "s02", rounds=1).run()
+    assert ask.asked == ["s02"]
+    made.answers.forget()
+    assert len(made.answers) == 0
 
 
 # --- results and tables ----------------------------------------------------------------------------------------------
@@ -324,10 +285,10 @@ def study_of(
     return make_study(args, DRAFT, "cpu", "float32", who, out or {"vllm": "vllm: not installed"})
 
 
-def recorded(tmp_path: Path, study: Study, workers: Answers, name: str | None = None) -> dict[str, Any]:
-    race = Race(study.units(), 2, workers, State("x", {}, tmp_path / "state"), expected())
-    race.run()
-    result = result_of(study, race, MACHINE)
+def recorded(tmp_path: Path, study: Study, ask: Instant, name: str | None = None) -> dict[str, Any]:
+    made = Race(study.units(), 2, Answers("x", {}, tmp_path / "runs"), expected(), ask)
+    made.run()
+    result = result_of(study, made, MACHINE)
     assert result is not None
     result.name = name or result.name
     result.save(tmp_path)
@@ -335,8 +296,8 @@ def recorded(tmp_path: Path, study: Study, workers: Answers, name: str | None = 
 
 
 def test_a_result_holds_every_sample_and_says_who_has_none(tmp_path):
-    workers = Answers(s07={"wrong": "crowd, prompt 1, token 2: 5 instead of 6"})
-    result = recorded(tmp_path, study_of(), workers)
+    ask = Instant(s07={"wrong": "crowd, prompt 1, token 2: 5 instead of 6"})
+    result = recorded(tmp_path, study_of(), ask)
     assert result["values"]["s02_decode_tokens_per_s"]["samples"] == [11, 16]
     assert result["values"]["s02_decode_tokens_per_s"]["unit"] == "tokens/s"
     assert result["values"]["llama_cpp_crowd_tokens_per_s"]["value"] == 20
@@ -353,10 +314,10 @@ def test_a_result_holds_every_sample_and_says_who_has_none(tmp_path):
 
 
 def test_a_side_that_is_wrong_in_one_round_has_no_number_from_another(tmp_path):
-    class Once(Answers):
-        def ask(self, task: dict[str, Any]) -> dict[str, Any]:
-            answer = super().ask(task)
-            return {"wrong": "alone"} if self.asked[:-1].count("s03") and task["side"] == "s03" else answer
+    class Once(Instant):
+        def answer(self, task: dict[str, Any]) -> dict[str, Any]:
+            again = self.asked.count("s03") > 1 and task["side"] == "s03"
+            return {"wrong": "alone"} if again else super().answer(task)
 
     result = recorded(tmp_path, study_of(), Once())
     assert not [key for key in result["values"] if key.startswith("s03_")]
@@ -365,13 +326,13 @@ def test_a_side_that_is_wrong_in_one_round_has_no_number_from_another(tmp_path):
 
 def test_rounds_that_were_cut_are_not_counted(tmp_path):
     study = study_of()
-    race = Race(study.units(), 3, Answers(stop_at=7), State("x", {}, tmp_path), expected())
+    made = Race(study.units(), 3, Answers("x", {}, tmp_path), expected(), Instant(stop_at=7))
     with pytest.raises(KeyboardInterrupt):
-        race.run()
-    result = result_of(study, race, MACHINE)
+        made.run()
+    result = result_of(study, made, MACHINE)
     assert result is not None
     assert (result.workload["rounds"], result.workload["rounds_asked"]) == (1, 3)
-    empty = Race(study.units(), 3, Answers(), State("y", {}, tmp_path), expected())
+    empty = Race(study.units(), 3, Answers("y", {}, tmp_path), expected(), Instant())
     assert result_of(study, empty, MACHINE) is None
 
 
@@ -407,7 +368,7 @@ def test_readmes_table_is_what_is_recorded(tmp_path):
     assert ladder.readme_table(tmp_path)[-1] == "| not recorded yet; `make bench` measures it |"
     folder = tmp_path / "benchmarks" / "results" / "cpu"
     study = study_of()
-    recorded(folder, study, Answers(s07={"failed": "no room"}), "ladder")
+    recorded(folder, study, Instant(s07={"failed": "no room"}), "ladder")
     lines = ladder.readme_table(tmp_path)
     assert lines[0].startswith(
         "[`benchmarks/results/cpu/ladder.json`](benchmarks/results/cpu/ladder.json) · "
@@ -420,7 +381,7 @@ def test_readmes_table_is_what_is_recorded(tmp_path):
 
 
 def test_the_screen_fits_a_hundred_columns_and_names_who_is_missing(tmp_path, capsys):
-    screen.show_result(recorded(tmp_path, study_of(), Answers(s03={"failed": "no room"})))
+    screen.show_result(recorded(tmp_path, study_of(), Instant(s03={"failed": "no room"})))
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
     for words in (
@@ -437,7 +398,7 @@ def test_the_screen_fits_a_hundred_columns_and_names_who_is_missing(tmp_path, ca
 
 def test_figures_come_from_results_alone(tmp_path):
     figures = pytest.importorskip("benchmarks.ladder.figures")
-    recorded(tmp_path, study_of(), Answers(), "ladder")
+    recorded(tmp_path, study_of(), Instant(), "ladder")
     drawn = list(figures.draw_all(tmp_path, tmp_path / "drawn"))
     assert [path.name for path in drawn] == ["ladder.svg"]
     assert figures.file_name("batch", "batch-storyteller", "") == "batch-storyteller"
@@ -465,9 +426,9 @@ def test_figures_come_from_results_alone(tmp_path):
         ("--prompt-tokens 2000", "prompt and new tokens make 2128, but storyteller's window is 1024"),
         ("--batch 1,x", "write whole numbers from 1 on"),
         ("--batch 2 --reference", "--batch and --reference: one at a time"),
-        ("--resume --fresh", "not allowed with argument --resume"),
         ("--commit main", "write 7 to 40 hexadecimal digits"),
         ("--quik", "did you mean '--quick'"),
+        (f"--quick --results {RESULTS}/cpu", "a --quick run cannot go to benchmarks/results"),
         ("--figure --results nowhere", "nothing to draw in nowhere"),
     ],
 )
@@ -488,12 +449,12 @@ def test_a_peer_that_is_missing_is_told_how_to_be_had(monkeypatch):
     assert mixed == {"transformers": "transformers: takes prompts of one length only"}
 
 
-def test_stages_are_chosen_by_number_and_for_a_crowd_by_what_they_can():
+def test_stages_are_chosen_by_number_and_for_batches_by_what_they_can():
     assert contest.choose_stages("3,7-8,2") == [2, 3, 7, 8]
     assert contest.choose_stages("all")[:8] == list(range(1, 9))
-    assert contest.for_crowds(list(range(1, 9)), explicit=False, continuous=False) == [6, 7, 8]
-    assert contest.for_crowds(list(range(1, 9)), explicit=False, continuous=True) == [8]
-    assert contest.for_crowds([2, 3], explicit=True, continuous=True) == [2, 3]
+    assert contest.for_batches(list(range(1, 9)), explicit=False, continuous=False) == [6, 7, 8]
+    assert contest.for_batches(list(range(1, 9)), explicit=False, continuous=True) == [8]
+    assert contest.for_batches([2, 3], explicit=True, continuous=True) == [2, 3]
 
 
 def test_the_command_of_a_result_repeats_it():
@@ -514,18 +475,6 @@ def test_the_command_of_a_result_repeats_it():
 def test_a_project_result_is_drawn_where_the_articles_look_and_any_other_beside_itself(tmp_path):
     assert command.into_of(command.RESULTS / "nvidia-h100-80gb-hbm3") is None
     assert command.into_of(tmp_path) == tmp_path
-
-
-def test_arithmetic_is_no_slower_in_16_bits_than_who_widens_them(monkeypatch):
-    asked, product = [], torch.mm
-
-    def spied(a, b):
-        asked.append(a.dtype)
-        return product(a[:8], b)
-
-    monkeypatch.setattr(torch, "mm", spied)
-    assert machine.matmul_rate("cpu", "bfloat16") > 0
-    assert set(asked) == {torch.bfloat16, torch.float32}
 
 
 def test_the_reference_workload_is_the_fields_and_scales_down():
@@ -558,9 +507,9 @@ def test_memory_is_measured_in_a_process_for_each_length():
 def test_code_of_the_sides_is_part_of_what_a_run_is(tmp_path):
     (tmp_path / "common").mkdir()
     (tmp_path / "common" / "a.py").write_text("x = 1\n")
-    before = state.code_of_sides(tmp_path)
+    before = race.code_of_sides(tmp_path)
     (tmp_path / "common" / "a.py").write_text("x = 2\n")
-    assert state.code_of_sides(tmp_path) != before
+    assert race.code_of_sides(tmp_path) != before
     study = study_of()
     assert command.key_of(study) == command.key_of(replace(study, contestants=study.contestants[:1]))
     assert command.key_of(study) != command.key_of(replace(study, seed=5))

@@ -326,3 +326,17 @@ def test_code_hash_follows_engine_lesson_and_bench_and_nothing_else(tmp_path):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "engine" / "kernels" / "b.py").rename(tmp_path / "engine" / "b.py")
     assert measure.code_hash(tmp_path) != first
+
+
+def test_arithmetic_is_no_slower_in_16_bits_than_in_what_they_can_be_widened_to(monkeypatch):
+    asked, product = [], torch.mm
+
+    def spied(a, b):
+        asked.append(a.dtype)
+        return product(a[:8], b)
+
+    monkeypatch.setattr(torch, "mm", spied)
+    bandwidth.matmul_rate.cache_clear()
+    assert bandwidth.matmul_rate("cpu", torch.bfloat16) > 0
+    assert set(asked) == {torch.bfloat16, torch.float32}
+    bandwidth.matmul_rate.cache_clear()

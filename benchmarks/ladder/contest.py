@@ -13,9 +13,7 @@ from common.loader import load_config
 from common.terminal.command_line import choose
 from common.tutorial.chain import find_stage, stages
 
-from .task import stage_key
-
-__all__ = ["QUICK", "Contestant", "choose_peers", "choose_stages", "for_crowds"]
+__all__ = ["QUICK", "Contestant", "choose_peers", "choose_stages", "for_batches"]
 
 CONTINUOUS = 8  # the stage that brought batches which requests join and leave
 QUICK = ("transformers", "llama.cpp", "ctranslate2")  # peers that need no compiler and no minute
@@ -23,7 +21,7 @@ QUICK = ("transformers", "llama.cpp", "ctranslate2")  # peers that need no compi
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    side: str  # "s08", "llama.cpp": what a worker opens
+    side: str  # "s08", "llama.cpp": what `measure` opens
     key: str  # "s08", "llama_cpp": what its numbers are called
     label: str  # "08", "llama.cpp"
     title: str = ""  # a stage's
@@ -35,7 +33,7 @@ class Contestant:
     @classmethod
     def stage(cls, number: int) -> Contestant:
         found = find_stage(number)
-        return cls(stage_key(number), stage_key(number), found.nn, found.title)
+        return cls(f"s{found.nn}", f"s{found.nn}", found.nn, found.title)
 
     @classmethod
     def peer(cls, name: str) -> Contestant:
@@ -96,8 +94,8 @@ def _unable(name: str, config: Any, device: str, dtype: str, mixed: bool) -> str
         return f"{name}: cannot be imported ({error})"
 
 
-def for_crowds(numbers: Sequence[int], explicit: bool, continuous: bool) -> list[int]:
-    """The stages that serve many at once. explicit: all of them were asked for by number, and stay.
+def for_batches(numbers: Sequence[int], explicit: bool, continuous: bool) -> list[int]:
+    """The stages that serve several requests at once. explicit: all of them were asked for by number, and stay.
 
     continuous: only those that take requests of any lengths into a running batch, from stage 08 on.
     """

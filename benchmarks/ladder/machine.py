@@ -1,4 +1,4 @@
-"""What bounds decoding on this machine and this model: bytes that memory gives a second, operations that arithmetic does.
+"""What bounds decoding of this model: its bytes and its operations, from its shapes alone.
 
 The formulas for bytes are `common.bench.bandwidth`'s. The model stays on the meta device: only its shapes are asked.
 """
@@ -12,26 +12,10 @@ from typing import Any
 import torch
 
 from common.bench.bandwidth import decode_bound, kv_bytes_per_token, total_bytes, weight_bytes
-from common.bench.timing import Timer
 from common.loader import load_config
 from common.models import new_model
 
-__all__ = ["Shapes", "matmul_rate"]
-
-
-def matmul_rate(device: str, dtype: str) -> float:
-    """Operations a second of a large matrix product: what arithmetic gives here at best.
-
-    A processor may be faster in float32 than in the 16 bits that were asked for; who widens the numbers has that rate.
-    """
-    size, seconds = 8192 if device.startswith("cuda") else 1024, []
-    for kind in {dtype, "float32"} if device == "cpu" else {dtype}:
-        a, b = (torch.randn(size, size, device=device).to(getattr(torch, kind)) for _ in range(2))
-        for _ in range(8):
-            with Timer(device) as timer:
-                torch.mm(a, b)
-            seconds.append(timer.seconds)
-    return 2 * size**3 / min(seconds)
+__all__ = ["Shapes"]
 
 
 @dataclass(slots=True)
@@ -62,8 +46,7 @@ class Shapes:
 
     def memory_bound(self, context: int, bandwidth: float, batch: int = 1) -> float:
         """Tokens/s that reading allows. bandwidth: bytes/s."""
-        bound: float = decode_bound(self.model, context, bandwidth, batch, self.itemsize)
-        return bound
+        return decode_bound(self.model, context, bandwidth, batch, self.itemsize)
 
     def arithmetic_bound(self, context: int, rate: float) -> float:
         """Tokens/s that arithmetic allows, whatever the batch. rate: operations/s."""

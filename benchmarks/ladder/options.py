@@ -6,7 +6,9 @@ import argparse
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from common.bench.harness import slug
 from common.errors import UserError
 from common.loader import resolve_device, resolve_dtype
 from common.terminal.command_line import (
@@ -19,47 +21,29 @@ from common.terminal.command_line import (
     stage_parser,
 )
 
-from .study import slug
-
 __all__ = ["PROG", "parse"]
 
 PROG = "python -m benchmarks.run"
-EXAMPLES = (
-    "",
-    "--quick",
-    "--stages 2,3,7-8 --peers transformers,llama.cpp",
-    "--model gpt2-124m --device cuda",
-    "--batch 1,2,4,8,16,32",
-    "--contexts 128,256,512,1024",
-    "--reference --requests 16",
-    "--figure",
-)
+EXAMPLES = ("", "--quick", "--stages 2,3,7-8 --peers transformers,llama.cpp", "--model gpt2-124m --device cuda",
+            "--batch 1,2,4,8,16,32", "--contexts 128,256,512,1024", "--reference --requests 16", "--figure")  # fmt: skip
+FULL = {"repeats": 3, "prompt_tokens": 64, "new_tokens": 128, "crowd": 16}
 QUICK = {"repeats": 1, "prompt_tokens": 32, "new_tokens": 32, "crowd": 8}
-_WHERE = (
-    "results",
-    "resume",
-    "fresh",
-    "commit",
-    "kind",
-    "result",
-    "command",
-)  # change nothing that is measured
+KINDS = {"batch": "batch", "contexts": "memory", "reference": "reference"}  # flag -> what is measured
+# Change nothing that is measured.
+_WHERE = ("results", "fresh", "commit", "kind", "result", "command", "figure")
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, with `kind` (what is measured), `result` (its file's name) and `command` added."""
     args = parser().parse_args(argv)
-    asked = [name for name in ("batch", "contexts", "reference") if getattr(args, name)]
+    asked = [name for name in KINDS if getattr(args, name)]
     if len(asked) > 1:
         raise UserError(f"--{asked[0]} and --{asked[1]}: one at a time")
-    args.kind = {"batch": "batch", "contexts": "memory", "reference": "reference"}.get(
-        "".join(asked), "ladder"
-    )
-    for name, value in QUICK.items():
+    args.kind = KINDS[asked[0]] if asked else "ladder"
+    for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name) is None:
-            setattr(args, name, value if args.quick else FULL[name])
-    name = slug(args.model)
-    device = resolve_device(args.device)
+            setattr(args, name, value)
+    name, device = slug(Path(args.model).name), resolve_device(args.device)
     if (dtype := resolve_dtype(args.dtype, device)) != resolve_dtype("auto", device):
         name += f"-{str(dtype).removeprefix('torch.')}"
     args.result = "ladder" if (args.kind, name) == ("ladder", slug(DEFAULT_MODEL)) else f"{args.kind}-{name}"
@@ -71,14 +55,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-FULL = {"repeats": 3, "prompt_tokens": 64, "new_tokens": 128, "crowd": 16}
-
-
 def parser() -> Parser:
     made = stage_parser(
         PROG,
         "What did each stage buy, and where do we stand against what a user would pick instead? All sides get the same\n"
-        "prompts on the same weights; whose tokens are wrong gets no time. Ctrl-C and the same command go on.",
+        "prompts on the same weights; whose tokens are wrong gets no time. After Ctrl-C the same command goes on.",
         EXAMPLES,
     )
     who = made.add_argument_group("who")
@@ -90,7 +71,7 @@ def parser() -> Parser:
     )
     add_model_flags(made)
     what = made.add_argument_group("what")
-    for name, text in (("prompt-tokens", "of each prompt"), ("new-tokens", "that each request gets"),
+    for name, text in (("prompt-tokens", "tokens in each prompt"), ("new-tokens", "tokens for each request"),
                        ("crowd", "requests that come at once")):  # fmt: skip
         default = FULL[name.replace("-", "_")]
         what.add_argument(f"--{name}", type=number(int, 2), metavar="N", help=f"{text} ({default})")
@@ -106,16 +87,12 @@ def parser() -> Parser:
     add_seed(how)  # type: ignore[arg-type]  # a group takes arguments as a parser does
     add_bench_flags(how, repeats=FULL["repeats"])  # type: ignore[arg-type]
     how.set_defaults(repeats=None)
-    how.add_argument("--threads", type=number(int, 1), metavar="N", help="of torch (as torch finds best)")
+    how.add_argument("--threads", type=number(int, 1), metavar="N", help="of torch (as torch chooses)")
     how.add_argument("--quick", action="store_true",
-                     help="short lengths, one round; recorded only with --results")  # fmt: skip
+                     help="short lengths, one round; recorded only where --results says")  # fmt: skip
     how.add_argument("--commit", metavar="HASH", help="recorded where there is no git to ask")
-    how.add_argument("--figure", action="store_true", help="only draw what is recorded")
-    again = how.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="go on where the same command was interrupted (the default)"
-    )
-    again.add_argument("--fresh", action="store_true", help="forget what an interrupted run has measured")
+    how.add_argument("--figure", action="store_true", help="measure nothing, draw what is recorded")
+    how.add_argument("--fresh", action="store_true", help="forget what an interrupted run has measured")
     return made
 
 
@@ -135,12 +112,10 @@ def counts(least: int) -> Callable[[str], list[int]]:
 
 def command(args: argparse.Namespace) -> str:
     """What was asked for, as it would be typed; where the result goes does not matter."""
-    given, words = parser().parse_args([]), [PROG]
-    usual = vars(given) | (QUICK if args.quick else FULL)
+    usual = vars(parser().parse_args([])) | (QUICK if args.quick else FULL)
+    words = [PROG]
     for name, value in vars(args).items():
-        if name in _WHERE or value == usual.get(name):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        text = ",".join(map(str, value)) if isinstance(value, list) else shlex.quote(str(value))
-        words.append(flag if value is True else f"{flag} {text}")
+        if name not in _WHERE and value != usual.get(name):
+            text = ",".join(map(str, value)) if isinstance(value, list) else shlex.quote(str(value))
+            words.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {text}"))
     return " ".join(words)

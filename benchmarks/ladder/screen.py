@@ -2,96 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from common.terminal.console import facts, note, show, warn
-from common.terminal.console import table as console_table
+from common.terminal.console import facts, note, show, table, warn
 from common.tutorial.texts.ladder import Row, gains, number, rows_of, times
 
-__all__ = ["show_result"]
+__all__ = ["own", "show_result"]
+
+Result = Mapping[str, Any]  # as its file holds it
+Cell = Callable[[Row], str]
 
 
-def show_result(result: Mapping[str, Any]) -> None:
-    """A result, as its file holds it."""
-    show_study = {
-        "ladder": show_ladder,
-        "batch": show_batch,
-        "memory": show_memory,
-        "reference": show_reference,
-    }
+def show_result(result: Result) -> None:
     rows = rows_of(result)
-    show_study[result["workload"]["study"]](result, rows)
+    {"ladder": show_ladder, "batch": show_batch, "memory": show_memory, "reference": show_reference}[
+        result["workload"]["study"]
+    ](result, rows)
     show_problems(result, rows)
     note(f"Checked: {result['checked']}.")
 
 
-def table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Numbers set right, also in columns where some are missing."""
-    widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]
-    padded = [
-        [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
+def show_rows(
+    title: str, rows: Sequence[Row], columns: Mapping[str, Cell | str], last: Sequence[str] = ()
+) -> None:
+    """A row for each side. columns: heading -> a value's name, or a function. last: one more row."""
+    lines = [
+        [named(row), *(number(row.values.get(cell)) if isinstance(cell, str) else cell(row) for cell in columns.values())]
+        for row in rows
+    ]  # fmt: skip
+    lines += [list(last)] if last else []
+    # Numbers are set right also in columns where some are missing.
+    widths = [max(len(line[at]) for line in lines) for at in range(len(columns) + 1)]
+    lines = [
+        [line[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(line[1:], widths[1:], strict=True))]
         for line in lines
     ]
-    console_table(title, [head.rjust(width) for head, width in zip(heads, widths, strict=True)], padded)
+    table(title, ["", *(head.rjust(n) for head, n in zip(columns, widths[1:], strict=True))], lines)
 
 
-def show_ladder(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
+def show_ladder(result: Result, rows: Sequence[Row]) -> None:
     w, values = result["workload"], result["values"]
-    gained = {name: gains(rows, name) for name in ("decode_tokens_per_s", "crowd_tokens_per_s")}
-
-    def line(row: Row, names: Sequence[str], gain: str) -> list[str]:
-        cells = [number(row.values.get(name)) for name in names]
-        cells.insert(names.index(gain) + 1, times(gained[gain].get(row.key)))
-        return [named(row), *cells]
-
-    alone = ("prefill_tokens_per_s", "decode_tokens_per_s", "bound_share", "ttft_ms", "itl_p50_ms")
-    table(
-        f"One request: {w['prompt_tokens']} tokens in, {w['new_tokens']} out, {w['model']} in {w['dtype']}",
-        ["", "prefill tok/s", "decode tok/s", "x before", "% bound", "TTFT ms", "ITL P50 ms"],
-        [line(row, alone, "decode_tokens_per_s") for row in rows],
-    )
-    many = ("crowd_tokens_per_s", "crowd_ttft_p50_ms", "crowd_itl_p99_ms")
-    table(
-        f"{w['crowd']} requests at once",
-        ["", "tokens/s", "x before", "TTFT P50 ms", "ITL P99 ms", "peak MB", "load s"],
-        [[*line(row, many, "crowd_tokens_per_s"), megabytes(row.values.get("peak_bytes")), number(row.values.get("load_s"))]
-         for row in rows],
+    one, many = (gains(rows, name) for name in ("decode_tokens_per_s", "crowd_tokens_per_s"))
+    show_rows(
+        f"One request: {w['prompt_tokens']} tokens in, {w['new_tokens']} out, {w['model']} in {w['dtype']}", rows,
+        {"prefill tok/s": "prefill_tokens_per_s", "decode tok/s": "decode_tokens_per_s", "x before": lambda r: times(one.get(r.key)),
+         "% bound": "bound_share", "TTFT ms": "ttft_ms", "ITL P50 ms": "itl_p50_ms"},
+    )  # fmt: skip
+    show_rows(
+        f"{w['crowd']} requests at once", rows,
+        {"tokens/s": "crowd_tokens_per_s", "x before": lambda r: times(many.get(r.key)), "TTFT P50 ms": "crowd_ttft_p50_ms",
+         "ITL P99 ms": "crowd_itl_p99_ms", "peak MB": peak, "load s": "load_s"},
     )  # fmt: skip
     show(
         "x before: against the stage before it; = is within 5 % of it. % bound: of the "
         f"{number(values['decode_bound_tokens_per_s']['value'])} tokens/s that reading allows "
         f"({number(values['read_bandwidth']['value'])} GB/s). Peak and load: of "
-        + ("tensors, in one process for all." if w["device"].startswith("cuda") else "a whole process.")
+        + ("tensors, and a whole process." if w["device"].startswith("cuda") else "a whole process.")
     )
 
 
-def show_batch(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
+def show_batch(result: Result, rows: Sequence[Row]) -> None:
     sizes, values = result["workload"]["batches"], result["values"]
-    heads = ["", *map(str, sizes)]
+    roof = [
+        min(values[f"bound_batch_{n}_tokens_per_s"]["value"], values["arithmetic_tokens_per_s"]["value"])
+        for n in sizes
+    ]
     for title, name in (("Tokens/s by requests at once", "tokens_per_s"), ("TTFT P50, ms", "ttft_p50_ms"),
                         ("ITL P50, ms", "itl_p50_ms")):  # fmt: skip
-        lines = [[named(row), *(number(row.values.get(f"batch_{n}_{name}")) for n in sizes)] for row in rows]
-        if name == "tokens_per_s":
-            roof = [min(values[f"bound_batch_{n}_tokens_per_s"]["value"], values["arithmetic_tokens_per_s"]["value"])
-                    for n in sizes]  # fmt: skip
-            lines.append(["bound", *map(number, roof)])
-        table(title, heads, lines)
+        bound = ["bound", *map(number, roof)] if name == "tokens_per_s" else []
+        show_rows(title, rows, {str(n): f"batch_{n}_{name}" for n in sizes}, bound)
 
 
-def show_memory(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
+def show_memory(result: Result, rows: Sequence[Row]) -> None:
     w, values = result["workload"], result["values"]
-    lines = [
-        [
-            "weights + K/V, computed",
-            *(megabytes(values[f"computed_context_{n}_bytes"]["value"]) for n in w["contexts"]),
-        ]
-    ]
-    lines += [[f"{named(row)}, measured", *(megabytes(own(row, n)) for n in w["contexts"])] for row in rows]
-    table(f"MB, {w['crowd']} requests by tokens of each", ["", *map(str, w["contexts"])], lines)
+    computed = [megabytes(values[f"computed_context_{n}_bytes"]["value"]) for n in w["contexts"]]
+    columns = {str(n): lambda row, n=n: megabytes(own(row, n)) for n in w["contexts"]}
+    show_rows(
+        f"MB, {w['crowd']} requests by tokens of each", rows, columns, ["weights + K/V, computed", *computed]
+    )
 
 
 def own(row: Row, context: int) -> float | None:
@@ -100,33 +89,35 @@ def own(row: Row, context: int) -> float | None:
     return None if peak is None else peak - row.values.get(f"context_{context}_base_bytes", 0.0)
 
 
-def show_reference(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
+def show_reference(result: Result, rows: Sequence[Row]) -> None:
     w = result["workload"]
-    lines = [[named(row), number(row.values.get("reference_tokens_per_s")), megabytes(row.values.get("peak_bytes"))]
-             for row in rows]  # fmt: skip
     title = f"{w['requests']} requests at once, {w['prompt_tokens']} tokens in, {w['output_tokens']} out"
-    table(title, ["", "output tokens/s", "peak MB"], lines)
+    show_rows(title, rows, {"output tokens/s": "reference_tokens_per_s", "peak MB": peak})
 
 
 def named(row: Row) -> str:
     return f"{row.label} {row.title}".strip()
 
 
+def peak(row: Row) -> str:
+    return megabytes(row.values.get("peak_bytes"))
+
+
 def megabytes(count: float | None) -> str:
     return number(count / 1e6 if count else None)
 
 
-def show_problems(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
+def show_problems(result: Result, rows: Sequence[Row]) -> None:
     for row in rows:
         if row.problem:
             warn(f"{named(row)}: {row.problem}")
-    skipped = {
+    missing = {
         f"{side['label']} {side['title']}".strip(): "; ".join(
             f"{job}: {why}" for job, why in side["skipped"].items()
         )
         for side in result["workload"]["sides"]
         if side.get("skipped")
     }
-    out = {name: why.removeprefix(f"{name}: ") for name, why in result["workload"]["left_out"].items()}
-    if skipped or out:
-        facts(skipped | out)
+    missing |= {name: why.removeprefix(f"{name}: ") for name, why in result["workload"]["left_out"].items()}
+    if missing:
+        facts(missing)

@@ -6,7 +6,6 @@ Makes the prompts and the room for them from the flags. Runs nothing.
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 from benchmarks.load.workloads import NAMED, fit
 from common.errors import UserError
 from common.loader import load_config
+from common.memory import free_memory
 
 from .contest import Contestant
 from .machine import Shapes
-from .race import Unit
-from .task import Job, Room, Setup, draw_prompts
+from .task import Job, Room, Setup, Unit, draw_prompts
 
-__all__ = ["LARGE", "Study", "make_study", "slug"]
+__all__ = ["LARGE", "Study", "make_study"]
 
 LARGE = 50_000_000  # parameters from which on the loop without a cache is too slow to be the reference
 WARM = 8  # tokens of a stage's untimed run on a CPU; a peer's has all of them, for what it compiles
@@ -47,6 +46,7 @@ class Study:
     batches: list[int] = field(default_factory=list)
     contexts: list[int] = field(default_factory=list)
     sampled: str = ""  # what was not checked
+    quick: bool = False
     code: str = ""
 
     @property
@@ -89,10 +89,6 @@ class Study:
         return made
 
 
-def slug(model: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", Path(model).name.lower()).strip("-")
-
-
 def make_study(args: argparse.Namespace, folder: Path, device: str, dtype: str, contestants: list[Contestant],
                left_out: dict[str, str]) -> Study:  # fmt: skip
     """Raises UserError for lengths that do not fit the model's window."""
@@ -114,7 +110,7 @@ def make_study(args: argparse.Namespace, folder: Path, device: str, dtype: str, 
     about = {"study": args.kind, "model": args.model, "dtype": dtype, "device": device, **about, "rows": rows}
     return Study(
         args.kind, args.result, args.command, args.seed, Setup(str(folder), device, dtype, args.threads, room), shapes,
-        contestants, left_out, jobs, about, **more,
+        contestants, left_out, jobs, about, quick=args.quick, **more,
     )  # fmt: skip
 
 
@@ -170,12 +166,5 @@ def prompts_of(args: argparse.Namespace, config: Any, count: int) -> list[list[i
 
 def rows_that_fit(shapes: Shapes, length: int, device: str) -> int:
     """Requests whose K and V fit beside the weights, in rows of this length."""
-    if device.startswith("cuda"):
-        import torch
-
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        import psutil
-
-        free = psutil.virtual_memory().available
+    free = free_memory(device)
     return max(int((MEMORY * free - shapes.total_bytes) / shapes.row_bytes(length)), 1)

@@ -1,20 +1,20 @@
-"""What a worker is asked to do, as data that goes through a pipe: which weights, how much room, which prompts."""
+"""What a process is asked to measure, as data: which weights, how much room, which prompts."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["Job", "Room", "Setup", "draw_prompts", "read_jobs", "stage_key"]
+__all__ = ["Job", "Room", "Setup", "Unit", "draw_prompts", "read_jobs"]
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
     """What an engine must be able to hold."""
 
-    requests: int  # there at once
+    requests: int  # sent together
     rows: int  # running at once
     length: int  # tokens of one, prompt and answer
     budget: int  # tokens in one step
@@ -37,7 +37,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Prompts that are there together, with as many new tokens each as its limit says."""
+    """Prompts that are sent together, with as many new tokens each as its limit says."""
 
     name: str  # "alone", "crowd", "batch_16", "reference"
     prompts: list[list[int]]
@@ -50,12 +50,26 @@ class Job:
         """As long, and different from the first token on."""
         return [prompt[::-1] for prompt in self.prompts]
 
-    def cut(self, most: int) -> Job:
-        """The same for a side that can give `most` tokens only."""
-        return Job(self.name, self.prompts, [min(most, n) for n in self.limits], self.checked, self.warm)
+    def at_most(self, tokens: int | None) -> Job:
+        """The same for a side that can give so many new tokens only."""
+        return replace(self, limits=[min(tokens, n) for n in self.limits]) if tokens else self
 
-    def dump(self) -> dict[str, Any]:
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One side with one set of jobs; measured in each round."""
+
+    key: str  # "s08", "transformers", "s08@512"
+    side: str  # "s08", "transformers"
+    label: str  # for people
+    setup: Setup
+    jobs: list[Job]
+
+    def task(self, jobs: Sequence[Job], expected: dict[str, list[list[int]]]) -> dict[str, Any]:
+        return {
+            "do": "measure", "side": self.side, "setup": asdict(self.setup), "jobs": list(map(asdict, jobs)),
+            "expected": {job.name: expected[job.name] for job in jobs},
+        }  # fmt: skip
 
 
 def read_jobs(given: Sequence[dict[str, Any]]) -> list[Job]:
@@ -67,8 +81,3 @@ def draw_prompts(lengths: Sequence[int], vocab: int, ends: Sequence[int], seed: 
     rng = random.Random(f"ladder {seed}")
     ids = [i for i in range(vocab) if i not in set(ends)]
     return [rng.choices(ids, k=length) for length in lengths]
-
-
-def stage_key(number: int) -> str:
-    """8 -> "s08", as in the keys of result files."""
-    return f"s{number:02d}"
