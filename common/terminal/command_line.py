@@ -89,9 +89,7 @@ def add_seed(parser: argparse.ArgumentParser, default: int | None = 0) -> None:
 def add_prompt(parser: argparse.ArgumentParser, default: str = DEFAULT_PROMPT) -> None:
     """--prompt or --prompt-file; `read_prompt` turns what was given into text."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--prompt", default=default, metavar="TEXT", help="the text to go on from (%(default)r)"
-    )
+    group.add_argument("--prompt", default=default, metavar="TEXT", help="text to continue (%(default)r)")
     group.add_argument("--prompt-file", metavar="PATH", help="read the prompt from a UTF-8 file, - for stdin")
 
 
@@ -101,7 +99,7 @@ def add_max_tokens(parser: argparse.ArgumentParser, default: int = 20) -> None:
         type=number(int, 1),
         default=default,
         metavar="N",
-        help="most tokens to generate (%(default)s)",
+        help="maximum number of tokens to generate (%(default)s)",
     )
 
 
