@@ -1,195 +1,156 @@
 """Stage 05's benchmark: what a draw costs by strategy and vocabulary, and what share of a decode step that is.
 
-Before the clock runs, each strategy is checked to leave the same tokens with the same probabilities as a sorted
-vocabulary does, and a batch of all strategies to draw what each of its rows draws alone.
+Before the clock runs, each strategy is checked to leave the same tokens with the same probabilities as a second
+implementation does, and each row of a batch of all strategies to draw what it draws alone.
 """
 
 from __future__ import annotations
 
-import argparse
-import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from common.bench.measure import Result, interleave, median, now
+from common.bench.harness import Bench, show_table
+from common.bench.harness import Run as BenchRun
+from common.bench.measure import Result, interleave
 from common.loader import load_model, resolve_device, resolve_dtype
-from common.terminal.command_line import add_bench_flags, add_model_flags, number, run, stage_parser
-from common.terminal.console import facts, heading, note, progress, table, warn
+from common.terminal.command_line import run as run_main
+from common.terminal.console import facts, heading, note
 
-from .engine import sampler  # whole, so that its tests can fail one by one on an engine without draws
-from .engine.sampler import SamplingParams
+from .engine import penalties, sampler
+from .engine.sampler import Sampling, SamplingParams
+from .lesson.beside import measure_share
 from .lesson.distribution import distribution, draw_after, effective
 from .lesson.presets import PRESETS
-from .lesson.reference import Processors, sorted_draw, sorted_probabilities
+from .lesson.reference import Processors, sorted_probabilities
 from .lesson.runs import Run, Scene, repeated
-from .lesson.work import CONTEXT, LABELS, STRATEGIES, DecodeStep, Operations, flat, zipf
+from .lesson.work import CONTEXT, LABELS, PARTS, STRATEGIES, DecodeStep, Operations, flat, strategies, zipf
 
 VOCABULARIES = (4096, 50257, 151936)
-ROWS = (8, 32)  # of a batch, at the middle vocabulary
+MIDDLE = 1  # the one that is looked at more closely
+ROWS = (8, 32)  # of a batch
 MODELS = ("storyteller", "gpt2-124m")
-QUICK = 5  # repeats
 TEXT = 200  # tokens under each preset
-COMMAND = "python -m stages.s05_sampling.bench"
+QUICK_TEXT = 20
 TOKENS = [(37 * i) % 4001 for i in range(CONTEXT)]  # the text so far, for penalties and positions
+MANY = (256, 1000)  # rows and tokens of each, for the cost of penalties
+
+BENCH = Bench(
+    __package__,
+    "Time of a draw by strategy and size of the vocabulary, beside a decode step in the same run.\n"
+    f"--model auto: {' and '.join(MODELS)} (the second one with random weights).",
+    repeats=60,
+    quick_repeats=5,
+    model="auto",
+)
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = stage_parser(
-        COMMAND,
-        "Time of a draw by strategy and size of the vocabulary, beside a decode step in the same run.\n"
-        f"--model auto: {' and '.join(MODELS)} (the second one with random weights).",
-        ["", "--quick", "--threads 2 --repeats 100", "--figure"],
-    )
-    add_model_flags(parser, "auto")
-    add_bench_flags(parser, repeats=60)
-    parser.add_argument("--threads", type=number(int, 1), metavar="N", help="of torch (as torch finds best)")
-    parser.add_argument(
-        "--quick", action="store_true", help="short and not recorded, unless --results is given"
-    )
-    parser.add_argument("--figure", action="store_true", help="only draw the recorded result again")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
-    name = result_name(args.model)
-    if args.figure:
-        return draw(name)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = resolve_device(args.device)
-    dtype = resolve_dtype(args.dtype, device)
-    try:
-        checked = check(device)
-    except AssertionError as error:
-        warn(f"not the same draws, so nothing is recorded: {error}")
-        return 1
+def measure(run: BenchRun) -> None:
+    device = resolve_device(run.args.device)
+    dtype = resolve_dtype(run.args.dtype, device)
+    checked = check(device)
     note(checked)
-    models = MODELS if args.model == "auto" else (args.model,)
-    workload = {"models": list(models), "dtype": str(dtype).removeprefix("torch."), "vocabularies": list(VOCABULARIES), "context": CONTEXT,
-                "logits": "probability of the n-th token as n**-1.5; flat: normal", "threads": torch.get_num_threads()}  # fmt: skip
-    result = Result(name, 5, repeat_command(args), workload, 0, checked, device=str(device))
-    repeats = QUICK if args.quick else args.repeats
+    models = MODELS if run.args.model == "auto" else (run.args.model,)
+    result = run.result(
+        checked, device, dtype, models=list(models), vocabularies=list(VOCABULARIES), context=CONTEXT,
+        logits="probability of the n-th token as n**-1.5",
+    )  # fmt: skip
     for vocab in VOCABULARIES:
-        measure_draws(result, vocab, repeats, device)
-    measure_rows(result, VOCABULARIES[1], repeats, device)
-    measure_floor(result, VOCABULARIES[1], repeats, device)
+        measure_draws(result, vocab, run.repeats, device)
+    vocab = VOCABULARIES[MIDDLE]
+    measure_parts(result, vocab, run.repeats, device)
+    measure_rows(result, vocab, run.repeats, device)
+    measure_floor(result, vocab, run.repeats, device)
+    measure_penalties(result, run.repeats, device)
     if not DecodeStep.is_random(models[0]):
-        measure_texts(result, models[0], QUICK * 4 if args.quick else TEXT, device, dtype)
+        measure_texts(result, models[0], QUICK_TEXT if run.quick else TEXT, device, dtype)
     for model in models:
-        measure_share(result, DecodeStep(model, device, dtype), repeats, device)
-    if args.results or not args.quick:
-        note(f"recorded in {result.save(args.results)}")
-        if args.results is None and device.type == "cpu":
-            return draw(name)
-    return 0
-
-
-def result_name(model: str) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "-", Path(model).name.lower()).strip("-")
-    return "s05" if model == "auto" else f"s05-{slug}"
-
-
-def draw(name: str) -> int:
-    from .lesson.figure import draw as drawn  # needs matplotlib, which a GPU box may lack
-
-    for path in drawn(name):
-        note(f"drawn in {path}")
-    return 0
-
-
-def repeat_command(args: argparse.Namespace) -> str:
-    """What was typed, for the result file; where it was written to does not matter."""
-    given = vars(parse([]))
-    flags = [
-        (name, value) for name, value in vars(args).items() if value != given[name] and name != "results"
-    ]
-    return " ".join(
-        (COMMAND, *(f"--{name}" if value is True else f"--{name} {value}" for name, value in flags))
-    )
+        measure_share(result, DecodeStep(model, device, dtype), run.repeats, device)
+    run.save(result)
 
 
 def check(device: torch.device) -> str:
     """Raises AssertionError with the strategy and the vocabulary where something differs."""
     for vocab in VOCABULARIES:
-        for shape in (zipf, flat):
-            logits = shape(vocab, device=device)
+        for logits in (zipf(vocab, device=device), flat(vocab, device=device)):
             for name, params in strategies():
                 if params.temperature and not params.adjusts:
-                    ids, expected = sorted_probabilities(logits, params)
-                    ours = distribution(logits, draw_after(params))[ids]
-                    either = (ours > 0) != (expected > 0)
-                    # Sums of so many float32 numbers differ between processors, and with them who is the last to survive.
-                    assert float((ours + expected)[either].sum()) < 1e-4, (
-                        f"{name} at {vocab}: other tokens survive"
-                    )
-                    assert torch.allclose(ours[~either], expected[~either], rtol=2e-4, atol=1e-5), (
-                        f"{name} at {vocab}: other probabilities"
-                    )
-            texts = [draw_after(params, TOKENS, 16) for _, params in strategies()]
-            together = sampler.sample(
-                logits.repeat(len(texts), 1), sampler.Sampling.build(texts, device)
-            ).tokens
-            alone = [
-                sampler.sample(logits[None], sampler.Sampling.build([one], device)).tokens[0] for one in texts
-            ]
-            assert together.tolist() == [int(one) for one in alone], (
-                f"at {vocab}: a row depends on the others"
-            )
+                    compare(name, logits, params)
+            draws = [draw_after(params, TOKENS, 16) for _, params in strategies()]
+            together = sampler.sample(logits.repeat(len(draws), 1), Sampling.build(draws, device)).tokens
+            alone = [int(sampler.sample(logits[None], Sampling.build([one], device)).tokens) for one in draws]
+            assert together.tolist() == alone, f"at {vocab}: a row depends on the others"
     return (
         f"{len(STRATEGIES)} strategies at {len(VOCABULARIES)} vocabularies, uneven and flat: the same tokens survive with "
-        "the same probabilities as when all are sorted, and each row of a batch draws what it draws alone"
+        "the same probabilities as in a second implementation, and each row of a batch draws what it draws alone"
     )
 
 
-def strategies() -> list[tuple[str, SamplingParams]]:
-    return [(name, SamplingParams(seed=7, **values)) for name, values in STRATEGIES.items()]
+def compare(name: str, logits: Tensor, params: SamplingParams) -> None:
+    """Sums of so many float32 numbers differ between processors, and with them which token is the last to survive."""
+    ids, expected = sorted_probabilities(logits, params)
+    ours = distribution(logits, draw_after(params))[ids]
+    either = (ours > 0) != (expected > 0)
+    assert float((ours + expected)[either].sum()) < 1e-4, f"{name} at {len(ids)}: other tokens survive"
+    same = torch.allclose(ours[~either], expected[~either], rtol=2e-4, atol=1e-5)
+    assert same, f"{name} at {len(ids)}: other probabilities"
 
 
 def drawing(params: SamplingParams, logits: Tensor, rows: int = 1) -> Callable[[], Tensor]:
     """All that a step spends on a draw: parameters to tensors, the draw."""
-    texts = [draw_after(params, TOKENS, 16) for _ in range(rows)]
+    draws = [draw_after(params, TOKENS, 16) for _ in range(rows)]
     batch = logits.expand(rows, -1).contiguous()
-    return lambda: sampler.sample(batch, sampler.Sampling.build(texts, batch.device)).tokens
+    return lambda: sampler.sample(batch, Sampling.build(draws, batch.device)).tokens
 
 
 @torch.inference_mode()
 def measure_draws(result: Result, vocab: int, repeats: int, device: torch.device) -> None:
-    """Each strategy, and two other ways to the full one, in turns."""
-    logits, own = zipf(vocab, device=device), dict(strategies())
-    ways: dict[str, Callable[[], object]] = {name: drawing(params, logits) for name, params in own.items()}
-    ways["flat"] = drawing(own["topp"], flat(vocab, device=device))
-    ways["sorted"] = lambda: sorted_draw(logits, own["full"])
-    processors = Processors(own["full"])
+    """Each strategy, and transformers' way to the full one, in turns."""
+    logits, all_params = zipf(vocab, device=device), dict(strategies())
+    ways: dict[str, Callable[[], object]] = {n: drawing(params, logits) for n, params in all_params.items()}
+    processors = Processors(all_params["full"])
     ways["transformers"] = lambda: processors.draw(logits, TOKENS)
-    seconds = interleave(ways, repeats, 3, device)
-    for name, samples in seconds.items():
-        result.add(f"{name}_{vocab}", unit="us", samples=[1e6 * s for s in samples])
-    result.add(f"sorted_over_full_{vocab}", median(seconds["sorted"]) / median(seconds["full"]), "x")
-    result.add(
-        f"transformers_over_full_{vocab}", median(seconds["transformers"]) / median(seconds["full"]), "x"
-    )
+    for name, samples in interleave(ways, repeats, 3, device).items():
+        result.add_times(f"{name}_{vocab}", samples, "us")
+    result.add_ratio(f"full_over_temperature_{vocab}", f"full_{vocab}", f"temperature_{vocab}")
+    result.add_ratio(f"transformers_over_full_{vocab}", f"transformers_{vocab}", f"full_{vocab}")
     heading(f"A draw from {vocab:,} tokens")
-    table(
-        None,
-        ["way", "µs"],
-        [[LABELS[name], f"{1e6 * median(samples):,.0f}"] for name, samples in seconds.items()],
-    )
+    show_table(result, "way", {name: LABELS[name] for name in ways}, {"µs": (f"{{}}_{vocab}", "{:,.0f}")})
+
+
+@torch.inference_mode()
+def measure_parts(result: Result, vocab: int, repeats: int, device: torch.device) -> None:
+    """The steps of a full draw, each timed by itself."""
+    logits = zipf(vocab, device=device)[None]
+    params = dict(strategies())["full"]
+    sampling = Sampling.build([draw_after(params, TOKENS, 16)], device)
+    scores = sampler.scale(logits, sampling.temperature)
+    ids = torch.arange(vocab, device=device)
+    ways: dict[str, Callable[[], object]] = {
+        "scale": lambda: sampler.scale(logits, sampling.temperature),
+        "sort": lambda: scores.sort(dim=-1, descending=True, stable=True),
+        "truncate": lambda: sampler.truncate(scores, *sampling.limits),
+        "gumbel": lambda: sampler.gumbel(sampling.noise, ids),
+        "argmax": lambda: scores.argmax(dim=-1),
+    }
+    for name, samples in interleave(ways, repeats, 3, device).items():
+        result.add_times(f"part_{name}_{vocab}", samples, "us")
+    result.add(f"sort_share_{vocab}", 100 * result[f"part_sort_{vocab}"] / result[f"full_{vocab}"], "%")
+    heading(f"The steps of a full draw from {vocab:,} tokens")
+    show_table(result, "step", PARTS, {"µs": (f"part_{{}}_{vocab}", "{:,.0f}")})
 
 
 @torch.inference_mode()
 def measure_rows(result: Result, vocab: int, repeats: int, device: torch.device) -> None:
     """The full strategy for several rows at once."""
     logits, params = zipf(vocab, device=device), dict(strategies())["full"]
-    seconds = interleave({str(n): drawing(params, logits, n) for n in ROWS}, max(1, repeats // 3), 1, device)
+    ways = {str(n): drawing(params, logits, n) for n in ROWS}
+    seconds = interleave(ways, max(1, repeats // 3), 1, device)
     for rows in ROWS:
-        result.add(f"full_per_row_of_{rows}", unit="us", samples=[1e6 * s / rows for s in seconds[str(rows)]])
-    facts({f"a row of {n}": f"{1e6 * median(seconds[str(n)]) / n:,.0f} µs" for n in ROWS})
+        result.add_times(f"full_per_row_of_{rows}", [s / rows for s in seconds[str(rows)]], "us")
+    facts({f"a row of {n}": f"{result[f'full_per_row_of_{n}']:,.0f} µs" for n in ROWS})
 
 
 @torch.inference_mode()
@@ -205,90 +166,58 @@ def measure_floor(result: Result, vocab: int, repeats: int, device: torch.device
     }
     seconds = interleave(ways, repeats, 3, device)
     result.add("operations_full", operations.count)
-    result.add("operation_us", unit="us", samples=[1e4 * s for s in seconds["operation"]])
-    result.add(f"one_read_{vocab}", unit="us", samples=[1e5 * s for s in seconds["read"]])
-    each = 1e4 * median(seconds["operation"])
-    result.add("operations_full_us", operations.count * each, "us", note="were the vocabulary empty")
+    result.add_times("operation_us", [s / 100 for s in seconds["operation"]], "us")
+    result.add_times(f"one_read_{vocab}", [s / 10 for s in seconds["read"]], "us")
+    each = result["operation_us"]
+    result.add("operations_full_us", operations.count * each, "us", note="if the vocabulary were empty")
     facts({"a full draw": f"{operations.count} operations; one takes {each:.1f} µs on nothing"})
 
 
+@torch.inference_mode()
+def measure_penalties(result: Result, repeats: int, device: torch.device) -> None:
+    """Penalties for many long texts at once: making the step's tensors, and applying them."""
+    (rows, context), vocab = MANY, VOCABULARIES[0]
+    text = [(37 * i) % vocab for i in range(context)]
+    params = dict(strategies())
+    draws = [draw_after(params["penalties"], text, 16) for _ in range(rows)]
+    plain = [draw_after(params["temperature"], text, 16) for _ in range(rows)]
+    logits, sampling = torch.zeros(rows, vocab, device=device), Sampling.build(draws, device)
+    ways: dict[str, Callable[[], object]] = {
+        "build_penalties": lambda: Sampling.build(draws, device),
+        "build_plain": lambda: Sampling.build(plain, device),
+        "adjust": lambda: penalties.adjust(logits, sampling),
+    }
+    for name, samples in interleave(ways, max(1, repeats // 3), 1, device).items():
+        result.add_times(f"{name}_{rows}", samples, "ms")
+    facts({
+        f"{rows} rows with {context} tokens": f"tensors of the penalties {result[f'build_penalties_{rows}']:.1f} ms, "
+        f"without any {result[f'build_plain_{rows}']:.1f} ms"
+    })  # fmt: skip
+
+
 def measure_texts(result: Result, name: str, count: int, device: torch.device, dtype: torch.dtype) -> None:
-    """A text under each preset: how much of it says again what it said, and how open its draws were."""
+    """A text under each preset: how much of it repeats an earlier part, and how open its draws were."""
     model, tokenizer, _ = load_model(name, device, dtype)
     scene = Scene(model, tokenizer, tokenizer.encode("Once upon a time"), count, ())
-    rows = []
+    keys = {}
     for preset, values in PRESETS.items():
         one = Run(SamplingParams(seed=1, **values))
         for _ in one.follow(scene):
             pass
         nats, key = sum(one.drawn) / len(one.drawn), preset.replace("-", "").replace(" ", "")
+        keys[key] = preset
         result.add(f"repeated_{key}", 100 * repeated(one.ids), "%")
         result.add(f"nats_{key}", nats, "nats")
         result.add(f"effective_{key}", effective(nats), "tokens")
-        rows.append([preset, f"{100 * repeated(one.ids):.0f} %", f"{nats:.2f}", f"{effective(nats):.1f}"])
     heading(f"{count} tokens of {name} under each preset")
-    table(None, ["preset", "repeated", "nats", "effective vocabulary"], rows)
+    columns = {"repeated": ("repeated_{}", "{:.0f} %"), "nats": ("nats_{}", "{:.2f}"),
+               "effective vocabulary": ("effective_{}", "{:.1f}")}  # fmt: skip
+    show_table(result, "preset", keys, columns)
 
 
-@torch.inference_mode()
-def measure_share(result: Result, step: DecodeStep, repeats: int, device: torch.device) -> None:
-    """A decode step before each draw, so that both find the caches as they are when a text is written."""
-    seconds: dict[str, list[float]] = {"step": []}
-    ways = drawing_from_step(step)
-    with progress(step.name, repeats + 1) as advance:
-        for turn in range(repeats + 1):
-            for name, way in ways.items():
-                spent, drawn = timed_pair(step, way, device)
-                if turn:  # the first turn warms up
-                    seconds["step"].append(spent)
-                    seconds.setdefault(name, []).append(drawn)
-            advance()
-    record_share(result, step, seconds)
-
-
-def drawing_from_step(step: DecodeStep) -> dict[str, Callable[[Tensor], Any]]:
-    """Each way to draw, as a function of fresh logits [vocab]."""
-
-    def ours(params: SamplingParams) -> Callable[[Tensor], Any]:
-        one = [draw_after(params, step.tokens, 16)]
-        return lambda logits: sampler.sample(logits[None], sampler.Sampling.build(one, logits.device)).tokens
-
-    full = dict(strategies())["full"]
-    processors = Processors(full)
-    return {name: ours(params) for name, params in strategies()} | {
-        "sorted": lambda logits: sorted_draw(logits, full),
-        "transformers": lambda logits: processors.draw(logits, step.tokens),
-    }
-
-
-def timed_pair(step: DecodeStep, way: Callable[[Tensor], Any], device: torch.device) -> tuple[float, float]:
-    """Seconds of a decode step and of the draw behind it."""
-    start = now(device)
-    own = step()
-    spent = now(device) - start
-    logits = step.logits(own)
-    start = now(device)
-    way(logits)
-    return spent, now(device) - start
-
-
-def record_share(result: Result, step: DecodeStep, seconds: dict[str, list[float]]) -> None:
-    whole = median(seconds["step"])
-    result.add(f"step_{step.slug}", unit="ms", samples=[1e3 * s for s in seconds.pop("step")])
-    rows = []
-    for name, samples in seconds.items():
-        result.add(f"{name}_after_{step.slug}", unit="ms", samples=[1e3 * s for s in samples])
-        result.add(f"share_{name}_{step.slug}", 100 * median(samples) / whole, "%")
-        rows.append([LABELS[name], f"{1e3 * median(samples):.2f}", f"{100 * median(samples) / whole:.1f} %"])
-    result.add(
-        f"sampled_step_{step.slug}", 1e3 * (whole + median(seconds["full"])), "ms", note="step and full draw"
-    )
-    result.add(
-        f"greedy_step_{step.slug}", 1e3 * (whole + median(seconds["greedy"])), "ms", note="step and argmax"
-    )
-    heading(f"Beside a decode step of {step.name}: {1e3 * whole:.1f} ms, vocabulary {step.vocab:,}")
-    table(None, ["way", "ms", "of the step"], rows)
+def main(argv: Sequence[str] | None = None) -> int:
+    return BENCH.main(measure, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

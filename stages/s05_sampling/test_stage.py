@@ -674,7 +674,8 @@ def test_the_articles_picture_shows_the_samplers_own_numbers():
 @pytest.fixture
 def small_bench(random_gpt2, monkeypatch):
     monkeypatch.setattr(bench, "VOCABULARIES", (300, 900))
-    monkeypatch.setattr(bench, "QUICK", 1)
+    monkeypatch.setattr(bench, "QUICK_TEXT", 4)
+    monkeypatch.setattr(bench, "MANY", (4, 50))
     monkeypatch.setattr(bench, "ROWS", (8,))
     monkeypatch.setattr(bench, "TOKENS", [i % 250 for i in range(40)])
     return lambda *flags: run(bench.main, ["--model", str(random_gpt2), "--device", "cpu", "--quick", *flags])
@@ -683,25 +684,26 @@ def small_bench(random_gpt2, monkeypatch):
 def test_benchmark_checks_then_times_and_records(small_bench, tmp_path, monkeypatch):
     from .lesson import figure
 
-    monkeypatch.setattr(bench, "result_name", lambda model: "s05")
     assert small_bench("--results", str(tmp_path)) == 0
-    result = json.loads((tmp_path / "s05.json").read_text())
+    (path,) = tmp_path.glob("s05-*.json")
+    result = json.loads(path.read_text())
     values = {key: entry["value"] for key, entry in result["values"].items()}
     (slug,) = (key.removeprefix("step_") for key in values if key.startswith("step_"))
     for key in (
         "greedy_300",
         "full_900",
-        "sorted_900",
-        "flat_900",
+        "transformers_over_full_900",
+        "part_sort_900",
         "full_per_row_of_8",
+        "build_penalties_4",
         f"share_full_{slug}",
     ):
         assert values[key] > 0, key
     assert "the same tokens survive" in result["checked"]
     load = figure.load_result
     monkeypatch.setattr(figure, "load_result", lambda name, machine: load(name, machine, tmp_path))
-    paths = figure.draw("s05", folder=tmp_path / "figures")
-    assert paths[0].name == "s05-cost.svg"
+    paths = figure.draw(path.stem, folder=tmp_path / "figures")
+    assert paths[0].name == f"{path.stem}-cost.svg"
     assert all(path.read_text().startswith("<?xml") for path in paths)
 
 

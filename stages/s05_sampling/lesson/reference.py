@@ -1,6 +1,6 @@
-"""Other ways to the same distribution, to compare with: sorting the whole vocabulary, and transformers' processors.
+"""Other ways to the same distribution, to compare with: masks over sorted probabilities, and transformers' processors.
 
-Both draw with torch's shared generator, as most code does, so the same seed gives another text in other company.
+transformers draws with torch's shared generator, so there the same seed gives another text in another batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..engine.sampler import SamplingParams
 
 
 def sorted_probabilities(logits: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
-    """logits [vocab] -> all ids, likeliest first (of equal ones the smaller id), and their probabilities. No penalties."""
+    """logits [vocab] -> all ids, likeliest first (of equal ones the smaller id first), and their probabilities. No penalties."""
     scaled, ids = (logits.float() / params.temperature).sort(descending=True, stable=True)
     if params.top_k:
         scaled[params.top_k :] = -torch.inf
@@ -26,12 +26,6 @@ def sorted_probabilities(logits: Tensor, params: SamplingParams) -> tuple[Tensor
     if params.min_p:
         scaled[chances < params.min_p * chances[0]] = -torch.inf
     return ids, scaled.softmax(-1)
-
-
-def sorted_draw(logits: Tensor, params: SamplingParams) -> Tensor:
-    """The next token, a tensor of no dimension."""
-    ids, chances = sorted_probabilities(logits, params)
-    return ids[chances.multinomial(1)][0]
 
 
 class Processors:

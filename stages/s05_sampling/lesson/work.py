@@ -15,6 +15,7 @@ from common.loader import build_model, load_model
 
 from .. import engine
 from ..engine.generate import forward
+from ..engine.sampler import SamplingParams
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
@@ -27,10 +28,16 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 LABELS = {
     "greedy": "greedy", "temperature": "temperature", "topk": "top-k 50", "topp": "top-p 0.9", "minp": "min-p 0.05",
-    "full": "top-k, top-p, min-p", "penalties": "three penalties", "flat": "top-p, flat logits",
-    "sorted": "sort all, then cut", "transformers": "transformers",
+    "full": "top-k, top-p, min-p", "penalties": "three penalties", "transformers": "the same three, transformers",
 }  # fmt: skip
-CONTEXT = 256  # tokens of the text whose next one is drawn
+PARTS = {
+    "scale": "temperature", "truncate": "top-k, top-p, min-p", "sort": "of which the sort", "gumbel": "noise", "argmax": "argmax",
+}  # fmt: skip
+CONTEXT = 256  # tokens of the text so far
+
+
+def strategies() -> list[tuple[str, SamplingParams]]:
+    return [(name, SamplingParams(seed=7, **values)) for name, values in STRATEGIES.items()]
 
 
 def zipf(vocab: int, seed: int = 0, device: str | torch.device = "cpu") -> Tensor:
@@ -78,9 +85,9 @@ class DecodeStep:
         self.cache.truncate_to(self.context)
         return logits
 
-    def logits(self, own: Tensor) -> Tensor:
-        """The step's own logits, fresh from the model; for random weights, whose are flat, a language model's shape."""
-        return own * 0 + zipf(self.vocab, device=own.device) if self.random else own
+    def logits(self, computed: Tensor) -> Tensor:
+        """The step's logits, fresh from the model. Those of random weights are flat: they get a language model's shape."""
+        return computed * 0 + zipf(self.vocab, device=computed.device) if self.random else computed
 
 
 class Operations(TorchDispatchMode):
