@@ -130,13 +130,15 @@ def measure_parts(result: Result, vocab: int, repeats: int, device: torch.device
     ids = torch.arange(vocab, device=device)
     ways: dict[str, Callable[[], object]] = {
         "scale": lambda: sampler.scale(logits, sampling.temperature),
-        "sort": lambda: scores.sort(dim=-1, descending=True, stable=True),
+        "sort": lambda: sampler.by_likelihood(scores),
+        "sort_floats": lambda: scores.sort(dim=-1, descending=True, stable=True),
         "truncate": lambda: sampler.truncate(scores, *sampling.limits),
         "gumbel": lambda: sampler.gumbel(sampling.noise, ids),
         "argmax": lambda: scores.argmax(dim=-1),
     }
     for name, samples in interleave(ways, repeats, 3, device).items():
         result.add_times(f"part_{name}_{vocab}", samples, "us")
+    result.add_ratio(f"sort_floats_over_sort_{vocab}", f"part_sort_floats_{vocab}", f"part_sort_{vocab}")
     result.add(f"sort_share_{vocab}", 100 * result[f"part_sort_{vocab}"] / result[f"full_{vocab}"], "%")
     heading(f"The steps of a full draw from {vocab:,} tokens")
     show_table(result, "step", PARTS, {"µs": (f"part_{{}}_{vocab}", "{:,.0f}")})

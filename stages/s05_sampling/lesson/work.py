@@ -31,7 +31,7 @@ LABELS = {
     "full": "top-k, top-p, min-p", "penalties": "three penalties", "transformers": "the same three, transformers",
 }  # fmt: skip
 PARTS = {
-    "scale": "temperature", "truncate": "top-k, top-p, min-p", "sort": "of which the sort", "gumbel": "noise", "argmax": "argmax",
+    "scale": "temperature", "truncate": "top-k, top-p, min-p", "sort": "of which the sort", "sort_floats": "the sort, if of floats", "gumbel": "noise", "argmax": "argmax",
 }  # fmt: skip
 CONTEXT = 256  # tokens of the text so far
 

@@ -152,6 +152,17 @@ def scale(logits: Tensor, temperature: Tensor) -> Tensor:
     return (logits - logits.amax(dim=-1, keepdim=True)) / temperature
 
 
+def by_likelihood(scores: Tensor) -> Tensor:
+    """scores [T, vocab], none above 0 -> token ids [T, vocab], likeliest first, and of equal ones the smaller id first.
+
+    The bits of floats with one sign are ordered as the floats are. So all rows are sorted as one list of integers, each
+    with its row in front: a CPU does that ten times faster than it sorts floats.
+    """
+    rows = torch.arange(len(scores), device=scores.device)[:, None]
+    keys = (rows << 32) + scores.abs().view(torch.int32)
+    return keys.flatten().sort(stable=True).indices.view(scores.shape) - rows * scores.shape[-1]
+
+
 def truncate(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
     """Top-k, top-p, min-p [T, 1]: scores [T, vocab], the highest 0 -> the same, with -inf for tokens not to be drawn.
 
@@ -159,7 +170,8 @@ def truncate(scores: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Ten
     and the smallest one holds. Top-k keeps exactly k: of equal logits at the k-th place those with the smaller ids,
     because the sort is stable. (transformers keeps all that equal the k-th.)
     """
-    ordered, ids = scores.sort(dim=-1, descending=True, stable=True)
+    ids = by_likelihood(scores)
+    ordered = scores.gather(-1, ids)
     weights = ordered.exp()  # probabilities, relative to the likeliest token's
     mass = weights.cumsum(dim=-1)
     keep = top_k.clamp(max=scores.shape[-1]).long()
