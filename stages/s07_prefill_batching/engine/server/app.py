@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from common.memory import peak_memory
 
 from ..engine import Engine
-from .errors import Refused, add_errors, answers, stopping
+from .errors import Refused, add_errors, answers, failed, stopping
 from .limits import BodyLimit, longest_token
 from .middleware import Envelope, LastResort, add_cors
 from .protocol import ChatCompletionRequest, CompletionRequest
@@ -42,14 +42,18 @@ class Service:
 
     @property
     def status(self) -> str:
+        if self.engine and self.engine.failure:
+            return "failed"
         return "stopping" if self.stopping else "loading" if self.engine is None else "ok"
 
     def ready(self, model: str | None = None) -> Engine:
-        """Raises Refused: 503 while the model loads or the server stops, 404 for another model than ours."""
+        """Raises Refused: 503 while the model loads, the server stops or the engine has failed, 404 for another model than ours."""
         if self.stopping:
             raise stopping()
         if self.engine is None:
             raise Refused(None, "the model is still loading", 503, "loading")
+        if self.engine.failure:
+            raise failed()
         if model is not None and model != self.model_name:
             raise Refused(
                 "model",
@@ -109,7 +113,7 @@ def create_app(
         load: makes the engine; called in a thread at start-up. Until it returns, /health answers 503.
         model_name: what requests call the model.
         max_body_bytes: a larger request is refused with 413.
-        on_failure: told what `load` raised.
+        on_failure: told what `load` raised, or what ended the engine's thread, from that thread.
         allow_origins: whose pages may call this server, "*" for all; without any, pages of this machine.
     """
     service = Service(model_name)
@@ -118,7 +122,7 @@ def create_app(
         began = time.perf_counter()
         try:
             engine = await in_daemon(load)
-            engine.start()
+            engine.start(on_failure)
             service.longest_token = await in_daemon(lambda: longest_token(engine.tokenizer))
             service.engine = engine
             service.load_seconds = time.perf_counter() - began
@@ -159,10 +163,12 @@ def create_app(
         ]
         return {"name": title, "model": model_name, "endpoints": endpoints}
 
-    @app.get("/health", responses={503: {"description": "the model is loading, or the server is stopping"}})
+    @app.get("/health", responses={503: {"description": "loading, stopping, or failed"}})
     async def health() -> Response:
         """Whether the model is loaded and serves."""
         state = {"status": service.status, "model": model_name}
+        if service.engine and service.engine.failure:
+            state["reason"] = service.engine.failure
         if service.status != "ok":
             return JSONResponse(state, 503, {"Retry-After": "1"})
         return JSONResponse({**state, **service.where(), "load_seconds": round(service.load_seconds, 3)})

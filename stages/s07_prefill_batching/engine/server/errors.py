@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 
 from common.errors import UserError
 
-from ..engine import QueueFull
+from ..engine import EngineFailed
+from ..scheduler import QueueFull
 
 log = logging.getLogger("vitrine.server")
 
@@ -34,6 +35,10 @@ class ClientGone(Exception):
 
 def stopping() -> Refused:
     return Refused(None, "the server is stopping", 503, "stopping")
+
+
+def failed() -> Refused:
+    return Refused(None, "the engine has failed; the server needs a restart", 503, "engine_failed")
 
 
 def error(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -66,6 +71,10 @@ def add_errors(app: FastAPI) -> None:
         if request.app.state.service.stopping:  # since this request was let in
             return await refused(request, stopping())
         return JSONResponse(error(str(e), 429, code="queue_full"), 429, headers={"Retry-After": "1"})
+
+    @app.exception_handler(EngineFailed)
+    async def engine_failed(request: Request, e: EngineFailed) -> Response:
+        return await refused(request, failed())
 
     @app.exception_handler(UserError)
     async def user_error(request: Request, e: UserError) -> Response:
@@ -180,7 +189,7 @@ REASONS = {
     413: "the body is too large",
     415: "the body is compressed",
     429: "too many requests are waiting",
-    503: "the server is loading or stopping",
+    503: "the server is loading or stopping, or has failed",
 }
 
 
