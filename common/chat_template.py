@@ -20,6 +20,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from common.errors import UserError
+from common.fields import Fields, show
 
 __all__ = ["FALLBACK_STOP", "FALLBACK_TEMPLATE", "Message", "find_template", "render"]
 
@@ -51,22 +52,23 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def find_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
+def find_template(folder: Path, config: Fields) -> str | None:
     """chat_template.jinja, else `chat_template` of tokenizer_config.json: text, or a list of named ones ("default")."""
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
-    template = tokenizer_config.get("chat_template")
-    if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8: {error}") from None
+    template = config.raw.get("chat_template")
+    if isinstance(template, list) and all(isinstance(entry, dict) for entry in template):
+        named = {str(entry.get("name")): entry.get("template") for entry in template}
         template = named.get("default", next(iter(named.values())) if len(named) == 1 else None)
         if template is None:
-            raise UserError(
-                f"{folder}: chat_template has no entry named default, only {', '.join(map(str, named))}"
-            )
+            raise config.error(f"chat_template has no entry named default, only {', '.join(named)}")
     if template is not None and not isinstance(template, str):
-        raise UserError(
-            f"{folder}: chat_template is {type(template).__name__}; it must be text or a list of named ones"
+        raise config.error(
+            f"chat_template is {show(template)}, but must be text or a list of {{name, template}}"
         )
     return template
 

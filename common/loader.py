@@ -64,8 +64,14 @@ def load_model(
         UserError: what cannot be found, read or used, in one line.
     """
     folder = find_checkpoint(name_or_path)
+    # Before the weights: what is wrong here is found in milliseconds.
+    tokenizer = Tokenizer.from_folder(folder)
     model = load_weights(folder, device, dtype, replace)
-    return model, Tokenizer.from_folder(folder), model.config
+    end, ends = tokenizer.eos_token_id, model.config.eos_token_ids
+    if end is not None and end not in ends:
+        # Some files name an end token only here.
+        model.config = changed(model.config, eos_token_ids=(*ends, end))
+    return model, tokenizer, model.config
 
 
 def load_weights(

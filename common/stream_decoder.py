@@ -164,7 +164,7 @@ def make_stream(backend: tokenizers.Tokenizer, token_of: TokenOf) -> StreamDecod
     if set(kinds) <= local and not any(part.get("stop") or part.get("start", 0) > 1 for part in parts):
         return PieceStream(token_of, backend.decoder, "ByteFallback" in kinds)
     raise UserError(
-        f"tokenizer.json: decoder {' + '.join(kinds)} cannot be streamed; possible are ByteLevel and {sorted(local)}"
+        f"tokenizer.json: decoder {' + '.join(kinds)} cannot be streamed; choose from ByteLevel, {', '.join(sorted(local))}"
     )
 
 

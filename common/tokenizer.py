@@ -6,18 +6,19 @@ tokenizer_config.json says which tokens have which role, and config.json is aske
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tokenizers
+from tokenizers import AddedToken
 
 from common.chat_template import FALLBACK_STOP, FALLBACK_TEMPLATE, Message, find_template, render
 from common.errors import UserError
+from common.fields import Fields, read_json, show
 from common.stream_decoder import StreamDecoder, make_stream
 
-__all__ = ["FALLBACK_STOP", "StreamDecoder", "Tokenizer"]
+__all__ = ["StreamDecoder", "Tokenizer"]
 
 
 class Tokenizer:
@@ -29,23 +30,29 @@ class Tokenizer:
         special_tokens: Mapping[str, str] | None = None,
         chat_template: str | None = None,
     ) -> None:
-        """special_tokens: role -> token, e.g. {"bos_token": "<s>"}; a template may read these names."""
+        """special_tokens: role -> token, e.g. {"bos_token": "<s>"}; a template may read these names.
+
+        Raises UserError for a decoder whose text cannot be streamed.
+        """
         backend.no_truncation()
         backend.no_padding()
         self.backend = backend
         self.special_tokens = dict(special_tokens or {})
         self.chat_template = chat_template
+        make_stream(
+            backend, backend.id_to_token
+        )  # a decoder that cannot be streamed is refused now, and not per request
         self._hidden = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Tokenizer:
         """Read tokenizer.json and, where there is one, tokenizer_config.json. Raises UserError naming the file."""
         folder = Path(path)
-        backend = _read_backend(folder)
-        config = _read_json(folder / "tokenizer_config.json")
+        backend, config = _read_backend(folder), _read(folder, "tokenizer_config.json")
         special = _special_tokens(folder, config, backend)
-        _add_tokens(backend, config, special)
-        return cls(backend, special, find_template(folder, config))
+        _add_tokens(folder, config, special, backend)
+        roles = {role: token.content for role, token in special.items() if role.isidentifier()}
+        return cls(backend, roles, find_template(folder, config))
 
     @property
     def vocab_size(self) -> int:
@@ -64,6 +71,11 @@ class Tokenizer:
     @property
     def has_chat_template(self) -> bool:
         return self.chat_template is not None
+
+    @property
+    def chat_stop(self) -> tuple[str, ...]:
+        """Stop strings that a chat needs: after the fallback, a base model would go on with the user's next line."""
+        return () if self.has_chat_template else FALLBACK_STOP
 
     def token_to_id(self, token: str) -> int | None:
         found: int | None = self.backend.token_to_id(token)
@@ -120,7 +132,8 @@ class Tokenizer:
         enable_thinking=False. Raises UserError for what the template refuses.
         """
         template = FALLBACK_TEMPLATE if self.chat_template is None else self.chat_template
-        names = {**self.special_tokens, **variables}
+        # Templates written for transformers test these two without asking whether they are defined.
+        names = {"tools": None, "documents": None, **self.special_tokens, **variables}
         return render(template, messages, add_generation_prompt=add_generation_prompt, **names)
 
     def encode_chat(
@@ -140,59 +153,100 @@ def _read_backend(folder: Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
-        raise UserError(f"{path}: not a tokenizer file ({error})") from error
+        raise UserError(f"{path}: not a tokenizer file ({' '.join(str(error).split())})") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold an object, not {type(content).__name__}")
-    return content
+def _read(folder: Path, name: str) -> Fields:
+    """An optional JSON file; without it, no fields."""
+    return Fields(read_json(folder / name) if (folder / name).is_file() else {}, name)
 
 
-def _special_tokens(folder: Path, config: dict[str, Any], backend: tokenizers.Tokenizer) -> dict[str, str]:
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
+
+
+def _token(fields: Fields, key: str, value: Any, special: bool = True) -> AddedToken | None:
+    """A token as the files write it: text, or an object with its content and flags; null and "" are none."""
+    entry = {"content": value or ""} if isinstance(value, str) or value is None else value
+    if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
+        raise fields.error(
+            f"{key} is {show(value)}, but must be the text of a token or an object with its content"
+        )
+    content, flags = entry.get("content"), {flag: entry[flag] for flag in FLAGS if flag in entry}
+    if not all(isinstance(flag, bool) for flag in flags.values()):
+        raise fields.error(f"{key} is {show(value)}, but its flags must be true or false")
+    if content and not content.isascii() and "\ud800" <= max(content) <= "\udfff":
+        raise fields.error(f"{key} is {show(value)}, which is not valid Unicode")
+    return AddedToken(content, **({"special": special, "normalized": False} | flags)) if content else None
+
+
+def _special_tokens(folder: Path, config: Fields, backend: tokenizers.Tokenizer) -> dict[str, AddedToken]:
     """Role -> token. Older folders have special_tokens_map.json; GPT-2's has only ids, in config.json."""
-    special: dict[str, str] = {}
-    for source in (_read_json(folder / "special_tokens_map.json"), config):
-        for role, value in source.items():
-            text = value.get("content") if isinstance(value, dict) else value
-            if role.endswith("_token") and isinstance(text, str):
-                special[role] = text
-    model = _read_json(folder / "config.json")
+    found: dict[str, AddedToken | None] = {}
+    older = _read(folder, "special_tokens_map.json")
+    # As in transformers: where the newer file lists its tokens, it is the last to speak.
+    for fields in (older, config) if "added_tokens_decoder" in config.raw else (config, older):
+        for key, value in fields.raw.items():
+            if key in ROLES or (key.endswith("_token") and isinstance(value, str)):
+                found[key] = _token(fields, key, value) or found.get(key)
+        for key, role, value in _listed(fields):
+            found[role] = _token(fields, key, value)
+    special = {role: token for role, token in found.items() if token is not None}
+    model = _read(folder, "config.json").raw
     added = backend.get_added_tokens_decoder()
     for role in ("bos_token", "eos_token"):
         ids = model.get(f"{role}_id")
         first = ids[0] if isinstance(ids, list) and ids else ids
-        token = added.get(first) if isinstance(first, int) else None
+        token = added.get(first) if type(first) is int else None
         # Ids left at a default may point at ordinary words; and an explicit null in tokenizer_config.json means none.
-        if token is not None and token.special and role not in config:
-            special.setdefault(role, token.content)
+        if token is not None and token.special and role not in config.raw:
+            special.setdefault(role, token)
     return special
 
 
-def _add_tokens(backend: tokenizers.Tokenizer, config: dict[str, Any], special: dict[str, str]) -> None:
-    """Tokens that tokenizer_config.json names and tokenizer.json does not know as added ones."""
+def _listed(fields: Fields) -> Iterator[tuple[str, str, Any]]:
+    """Special tokens without a role, or with a role of the model's own: (key in the file, role, token) each."""
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        value = fields.raw.get(key)
+        if isinstance(value, list) and None not in value:
+            yield from ((key, f"{key}[{i}]", token) for i, token in enumerate(value))
+        elif isinstance(value, dict) and key == "extra_special_tokens":
+            yield from ((f"{key}.{role}", role, token) for role, token in value.items())
+        elif value is not None:
+            raise fields.error(f"{key} is {show(value)}, but must be a list of tokens")
+
+
+def _add_tokens(
+    folder: Path, config: Fields, special: Mapping[str, AddedToken], backend: tokenizers.Tokenizer
+) -> None:
+    """Tokens that the other files name and tokenizer.json does not know as added ones: each is one id from then on."""
     known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    listed = config.get("added_tokens_decoder") or {}
-    for token_id, entry in sorted(listed.items(), key=lambda item: int(item[0])):
-        if entry["content"] in known:
+    roles = {token.content for token in special.values()}
+    for fields, token_id, token in _with_ids(folder, config, roles):
+        if token.content in known:
             continue
-        known.add(entry["content"])
-        flags = {
-            name: bool(entry.get(name, False)) for name in ("lstrip", "rstrip", "single_word", "special")
-        }
-        token = tokenizers.AddedToken(
-            entry["content"], normalized=bool(entry.get("normalized", False)), **flags
-        )
+        known.add(token.content)
         backend.add_special_tokens([token]) if token.special else backend.add_tokens([token])
-        if backend.token_to_id(token.content) != int(token_id):
-            raise UserError(
-                f"tokenizer_config.json: token {token.content!r} has id {token_id},"
-                f" but {backend.token_to_id(token.content)} in tokenizer.json"
+        if backend.token_to_id(token.content) != token_id:
+            raise fields.error(
+                f"token {token.content!r} has id {token_id}, but {backend.token_to_id(token.content)} in tokenizer.json"
             )
-    backend.add_special_tokens([token for token in special.values() if token not in known])
+    backend.add_special_tokens([token for token in special.values() if token.content not in known])
+
+
+def _with_ids(folder: Path, config: Fields, special: set[str]) -> list[tuple[Fields, int, AddedToken]]:
+    """The tokens of `added_tokens_decoder`, or, in older folders, of added_tokens.json, by id."""
+    listed, older = config.object("added_tokens_decoder"), _read(folder, "added_tokens.json")
+    found = []
+    if listed:
+        for key, entry in listed.raw.items():
+            token = _token(listed, key, entry, special=False)
+            if not key.isdecimal() or token is None:
+                raise listed.error(f"{key} is {show(entry)}, but must be a token id with its token")
+            found.append((listed, int(key), token))
+    else:
+        for text in older.raw:
+            token = _token(older, repr(text), text, special=text in special)
+            if token is not None:
+                found.append((older, older.integer(text, least=0), token))
+    return sorted(found, key=lambda item: item[1])

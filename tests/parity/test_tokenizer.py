@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from common.errors import UserError
+from common.loader import build_model, load_model, save_model
+from common.models import read_config
+from common.tokenizer import ROLES as CONFIG_KEYS
 from common.tokenizer import Tokenizer
 
 TEXTS = [
@@ -270,8 +273,8 @@ def test_a_decoder_that_cannot_be_streamed_exactly_is_refused():
     made = no_decoder().backend
     backend = tokenizers.Tokenizer.from_str(made.to_str())
     backend.decoder = decoders.BPEDecoder()
-    with pytest.raises(UserError, match="BPEDecoder cannot be streamed; possible are ByteLevel"):
-        Tokenizer(backend).stream()
+    with pytest.raises(UserError, match="BPEDecoder cannot be streamed; choose from ByteLevel"):
+        Tokenizer(backend)
 
 
 @given(text=st.text())
@@ -330,10 +333,10 @@ def test_missing_or_broken_files_are_named(tmp_path):
         Tokenizer.from_folder(tmp_path)
     save(tmp_path, byte_level())
     (tmp_path / "tokenizer_config.json").write_text("[1]")
-    with pytest.raises(UserError, match=r"tokenizer_config\.json: must hold an object"):
+    with pytest.raises(UserError, match=r"tokenizer_config\.json must hold a JSON object, not \[1\]"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{,")
-    with pytest.raises(UserError, match=r"tokenizer_config\.json: not JSON"):
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is not JSON"):
         Tokenizer.from_folder(tmp_path)
 
 
@@ -369,6 +372,114 @@ def test_tokens_only_named_in_tokenizer_config_are_added(tmp_path):
     save(folder, byte_level(), {"added_tokens_decoder": {"3": {"content": "<|new|>", "special": True}}})
     with pytest.raises(UserError, match=r"'<\|new\|>' has id 3, but"):
         Tokenizer.from_folder(folder)
+
+
+NAMED = {
+    "additional": {"tokenizer_config__json": {"additional_special_tokens": ["<|tool|>", {"__type": "AddedToken", "content": "<|x|>", "special": True}]}},
+    "extra, a list": {"tokenizer_config__json": {"extra_special_tokens": ["<|tool|>", "<|x|>"]}},
+    "extra, by role": {"tokenizer_config__json": {"extra_special_tokens": {"tool_token": "<|tool|>", "x_token": "<|x|>"}}},
+    "a map": {"special_tokens_map__json": {"additional_special_tokens": ["<|tool|>", "<|x|>"]}},
+    "a map of roles": {"special_tokens_map__json": {"pad_token": "<|tool|>", "mask_token": {"content": "<|x|>"}}},
+    "a role of the model's own": {"tokenizer_config__json": {"tool_token": "<|tool|>", "x_token": "<|x|>"}},
+    "added and in a map": {
+        "added_tokens__json": {"<|x|>": 403, "<|tool|>": 402},
+        "special_tokens_map__json": {"extra_special_tokens": ["<|tool|>", "<|x|>"]},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_special_token_is_one_id_wherever_it_is_named(tmp_path, name):
+    assert byte_level().vocab_size == 402
+    ours, theirs = both(save(tmp_path, byte_level(), **NAMED[name]))
+    ids = ours.encode("a<|tool|>b<|x|>", special=False)
+    assert len(ids) == 4 and ids == theirs.encode("a<|tool|>b<|x|>", add_special_tokens=False)
+    assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True) == "ab"
+    stream = ours.stream()
+    assert "".join(map(stream.push, ids)) + stream.flush() == "ab"
+
+
+def test_tokens_of_added_tokens_json_alone_are_one_id_and_are_shown(tmp_path):
+    ours = Tokenizer.from_folder(save(tmp_path, byte_level(), added_tokens__json={"<think>": 402}))
+    assert ours.encode("<think>") == [402] and ours.decode([402]) == "<think>"
+    save(tmp_path, byte_level(), added_tokens__json={"<think>": 7})
+    with pytest.raises(UserError, match=r"added_tokens\.json: token '<think>' has id 7, but 402"):
+        Tokenizer.from_folder(tmp_path)
+
+
+def test_an_end_token_that_only_the_tokenizer_names_ends_the_text(tmp_path):
+    end = byte_level().token_to_id("<|end|>")
+    config = {
+        "model_type": "gpt2",
+        "vocab_size": 402,
+        "n_embd": 8,
+        "n_layer": 1,
+        "n_head": 1,
+        "n_positions": 8,
+    }
+    save_model(build_model(read_config(config | {"eos_token_id": 5})), tmp_path)
+    save(tmp_path, byte_level(), {"eos_token": "<|end|>"})
+    model, tokenizer, read = load_model(tmp_path, "cpu")
+    assert read.eos_token_ids == model.config.eos_token_ids == (5, end)
+    assert tokenizer.eos_token_id == end
+
+
+WRONG = [
+    [],
+    None,
+    0,
+    "0",
+    7,
+    {},
+    -1,
+    True,
+    [None],
+    [7],
+    {"a": 1},
+    {"content": 7},
+    {"content": "x", "special": 1},
+    "\ud800",
+]
+FILES = {
+    "tokenizer_config.json": [
+        *CONFIG_KEYS,
+        "additional_special_tokens",
+        "extra_special_tokens",
+        "added_tokens_decoder",
+    ],
+    "special_tokens_map.json": [*CONFIG_KEYS, "additional_special_tokens", "extra_special_tokens"],
+    "added_tokens.json": ["<a>", ""],
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_wrong_value_in_a_tokenizers_files_is_one_line_with_file_and_key(tmp_path, file):
+    for key in FILES[file]:
+        for value in WRONG:
+            save(tmp_path, byte_level(), **{file.replace(".", "__"): {key: value}})
+            try:
+                Tokenizer.from_folder(tmp_path).encode("a")
+            except UserError as error:
+                text = str(error)
+            else:
+                text = ""
+            if not text:
+                empty = value in ([], {}) and key in (
+                    "extra_special_tokens",
+                    "additional_special_tokens",
+                    "added_tokens_decoder",
+                )
+                assert value in (None, "0") or empty or key == "", (key, value)
+            assert not text or (file in text and key in text and "\n" not in text), text
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "null", "{", "", '"x"'])
+@pytest.mark.parametrize("file", FILES)
+def test_a_tokenizers_file_that_holds_no_object_is_one_line(tmp_path, file, content):
+    save(tmp_path, byte_level(), **{file.replace(".", "__"): content})
+    with pytest.raises(UserError, match=file.replace(".", r"\.")) as caught:
+        Tokenizer.from_folder(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 # ---- chat, against transformers
@@ -500,6 +611,38 @@ def test_a_base_model_chats_through_the_plain_fallback():
     ids = tokenizer.encode_chat(chat)
     assert ids[0] == tokenizer.bos_token_id  # the template writes none, so the post-processor's is right
     assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_a_base_models_chat_stops_before_the_users_next_line():
+    tokenizer = llama_style()
+    (stop,) = tokenizer.chat_stop
+    first, second = TALK[:1], TALK[:3]
+    answer, _, _ = tokenizer.render_chat(second)[len(tokenizer.render_chat(first)) :].partition(stop)
+    assert answer.strip() == TALK[1]["content"].strip()
+    assert Tokenizer(tokenizer.backend, CONFIG, ZEPHYR).chat_stop == ()
+
+
+def test_templates_may_ask_for_tools_and_documents_that_are_none(tmp_path):
+    asks = "{% if tools is not none %}TOOLS{% endif %}{% if documents is not none %}DOCS{% endif %}{{ messages[0].content }}"
+    ours, theirs = both(save(tmp_path, llama_style(), CONFIG | {"chat_template": asks}))
+    assert ours.render_chat(TALK) == theirs.apply_chat_template(TALK, tokenize=False) == TALK[0]["content"]
+    assert "TOOLS" in ours.render_chat(TALK, tools=[])
+
+
+@pytest.mark.parametrize(
+    "value", [7, True, {}, {"default": "x"}, [7], [None], [], [{"name": "default", "template": 7}]]
+)
+def test_a_chat_template_of_a_wrong_type_is_one_line(tmp_path, value):
+    with pytest.raises(UserError, match=r"tokenizer_config\.json: chat_template") as caught:
+        Tokenizer.from_folder(save(tmp_path, llama_style(), {"chat_template": value}))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_template_file_that_is_not_utf8_is_one_line(tmp_path):
+    save(tmp_path, llama_style())
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"chat_template\.jinja is not UTF-8"):
+        Tokenizer.from_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
