@@ -17,7 +17,7 @@ RUN = "$(PY)" -m common.tutorial --from-make
 # What the user says on the command line, and only there: MODEL in the environment may belong to another program.
 # `value` keeps make from expanding a `$` in a prompt; the environment keeps the shell away from quotes and spaces.
 given = $(if $(filter command,$(origin $(1))),$(value $(1)))
-GIVEN := MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS FILE RELOCK HTML TRACE MINE HINT RESET CONTINUE QUICK
+GIVEN := MODEL DEVICE DTYPE ARGS FROM BASE STAGE TESTS FILE RELOCK HTML TRACE MINE HINT RESET CONTINUE QUICK ONLY
 $(foreach name,$(GIVEN),$(eval export FROM_MAKE_$(name) := $$(call given,$(name))))
 unexport $(GIVEN)
 
@@ -35,7 +35,7 @@ predict-%: setup ## predict-NN|guess the results before you run it, and be score
 	@$(RUN) predict "$*"
 try-%: setup ## try-NN|build the stage yourself: its tests on the previous stage's engine, in work/ (HINT=1, RESET=1)
 	@$(RUN) try "$*"
-check-%: setup ## check-NN|run those tests on your attempt
+check-%: setup ## check-NN|run those tests on your attempt (ONLY=2: one promise; ONLY=word)
 	@$(RUN) check "$*"
 bench-%: setup ## bench-NN|measure the stage against the one before, in one run
 	@$(RUN) bench "$*"

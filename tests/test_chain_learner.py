@@ -53,18 +53,90 @@ def test_check_names_the_red_promises_and_turns_green(
     trycheck.main(["03", *root(chain)])
     assert check.main(["03", *root(chain)]) == 1
     out = capsys.readouterr().out
-    assert "✗ sample is greedy" in out
+    assert "✗  1. sample is greedy" in out
     assert "No module named" in out
-    assert "✗ truncate forgets" in out
+    assert "✗  2. truncate forgets" in out
     assert "no attribute 'truncate'" in out
-    assert "exercises/ex1_double.py  not solved yet" in out
+    assert "work/s03_sampling/exercises/ex1_double.py  not solved yet" in out
     solve(chain)
     (mine(chain) / "exercises" / "ex1_double.py").write_text("def answer(n):\n    return n + n\n")
     assert check.main(["03", *root(chain)]) == 0
     out = capsys.readouterr().out
-    assert "✓ sample is greedy" in out
-    assert "✓ exercises/ex1_double.py" in out
+    assert "✓  1. sample is greedy" in out
+    assert "✓ work/s03_sampling/exercises/ex1_double.py" in out
     assert "exercises/ex2_triple.py  not solved yet" in out
+
+
+def test_the_task_has_the_interface_without_the_bodies(chain: Throwaway) -> None:
+    sampler = chain.stage(3) / "engine" / "sampler.py"
+    sampler.write_text(
+        sampler.read_text()
+        + "\n\nclass Sampler:\n"
+        + '    """Draws."""\n\n'
+        + "    def __init__(self, seed: int):\n        # Where it begins.\n        self.seed = seed\n\n"
+        + '    def draw(self, count: int = 1) -> int:\n        """Draws tokens."""\n'
+        + "        if count < 1:\n            raise UserError('none')\n        return 4\n\n"
+        + "    def secret(self): ...\n"
+    )
+    tests = chain.stage(3) / "test_stage.py"
+    tests.write_text(
+        tests.read_text() + "\n\ndef test_it():\n    assert engine.Sampler(seed=1).draw() == 4\n"
+    )
+    trycheck.main(["03", *root(chain)])
+    task = (mine(chain) / "TASK.md").read_text()
+    assert "class Sampler:" in task
+    assert "# self.seed: Where it begins." in task
+    assert (
+        'def draw(self, count: int = 1) -> int:\n        """Draws tokens."""\n        ...  # raises UserError'
+        in task
+    )
+    assert "return 4" not in task
+    assert "secret" not in task
+    assert "`work/s03_sampling/exercises/ex1_double.py`" in task
+
+
+def test_other_tests_run_once_the_promises_are_kept_and_one_can_be_asked_for(
+    chain: Throwaway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = chain.stage(3) / "test_stage.py"
+    tests.write_text(tests.read_text() + "\n\ndef test_something_more():\n    pass\n")
+    trycheck.main(["03", *root(chain)])
+    capsys.readouterr()
+    check.main(["03", *root(chain)])
+    out = capsys.readouterr().out
+    assert "also tested, once the promises are kept: 1 more" in out
+    assert "something more" not in out
+    assert check.main(["03", "--only", "more", *root(chain)]) == 0
+    assert "✓ something more" in capsys.readouterr().out
+    assert check.main(["03", "--only", "2", *root(chain)]) == 1
+    out = capsys.readouterr().out
+    assert "2. truncate forgets" in out
+    assert "sample is greedy" not in out
+    solve(chain)
+    check.main(["03", *root(chain)])
+    assert "✓ something more" in capsys.readouterr().out
+    with pytest.raises(UserError, match="a promise from 1 to 2, or a word"):
+        check.main(["03", "--only", "9", *root(chain)])
+
+
+def test_an_attempt_may_word_its_errors_as_it_likes(chain: Throwaway) -> None:
+    shutil.copy(Path(__file__).parents[1] / "stages" / "conftest.py", chain.root / "stages" / "conftest.py")
+    tests = chain.stage(3) / "test_stage.py"
+    tests.write_text(
+        "import pytest\n\n\ndef test_sample_is_greedy():\n"
+        "    with pytest.raises(ValueError, match='our words'):\n        raise ValueError('yours')\n\n\n"
+        "@pytest.mark.wording\ndef test_truncate_forgets():\n    raise ValueError('yours')\n"
+    )
+    assert {o.name: o.passed for o in run_tests([tests], cwd=chain.root)} == {
+        "test_sample_is_greedy": False,
+        "test_truncate_forgets": False,
+    }
+    trycheck.main(["03", *root(chain)])
+    found = run_tests([mine(chain) / "test_stage.py"], cwd=chain.root)
+    assert [(o.name, o.passed or o.skipped) for o in found] == [
+        ("test_sample_is_greedy", True),
+        ("test_truncate_forgets", True),
+    ]
 
 
 def test_check_explains_tests_that_cannot_be_imported_yet(
@@ -75,7 +147,7 @@ def test_check_explains_tests_that_cannot_be_imported_yet(
     out = capsys.readouterr().out
     assert "cannot be imported yet" in out
     assert "engine.cache" in out
-    assert "✗ cache keeps keys" in out
+    assert "✗  1. cache keeps keys" in out
 
 
 def test_work_is_never_overwritten_without_asking(

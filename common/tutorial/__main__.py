@@ -32,7 +32,7 @@ COMMANDS = {  # command: (module, one line of help)
         "common.tutorial.learner.trycheck",
         "NN: set up your own attempt at a stage in work/; --hint, --reset",
     ),
-    "check": ("common.tutorial.learner.check", "NN: run the stage's promises on your attempt"),
+    "check": ("common.tutorial.learner.check", "NN: run the stage's promises on your attempt; --only"),
     "trace": (
         "common.tutorial.learner.trace",
         "NN: the worked example, step by step; --all --write records them anew",
@@ -69,7 +69,7 @@ COMMANDS = {  # command: (module, one line of help)
 SHARED_MODULES = {"common.tutorial.learner.launch"}  # these get the command's name as their first argument
 
 # make VARIABLE= -> flag; the Makefile hands them over as FROM_MAKE_<name>.
-VALUES = ("MODEL", "DEVICE", "DTYPE", "FROM", "BASE", "STAGE", "TESTS", "FILE", "RELOCK")
+VALUES = ("MODEL", "DEVICE", "DTYPE", "FROM", "BASE", "STAGE", "TESTS", "FILE", "RELOCK", "ONLY")
 SWITCHES = ("HTML", "TRACE", "MINE", "HINT", "RESET", "CONTINUE", "QUICK")
 
 

@@ -172,9 +172,19 @@ def test_logits_after_rolling_back_equal_a_fresh_run(model, kept):
 def test_more_tokens_than_there_are_cannot_be_kept(length):
     cache = engine.KVCache([LayerInfo(0, 1.0, None, 2, 1, 4)], 8, CPU, torch.float32)
     cache.extend(5)
-    with pytest.raises(UserError, match=rf"cannot truncate to {length} tokens: the KV cache holds 5"):
+    with pytest.raises(UserError):
         cache.truncate_to(length)
     assert cache.length == 5
+
+
+@pytest.mark.wording
+def test_refusals_of_the_cache_have_the_numbers():
+    cache = engine.KVCache([LayerInfo(0, 1.0, None, 2, 1, 4)], 8, CPU, torch.float32)
+    cache.extend(5)
+    with pytest.raises(UserError, match="cannot truncate to 6 tokens: the KV cache holds 5"):
+        cache.truncate_to(6)
+    with pytest.raises(UserError, match="holds 5 of 8 tokens: no room for 4 more"):
+        cache.extend(4)
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -197,7 +207,7 @@ class CacheMachine(RuleBasedStateMachine):
     def extend_and_write(self, count):
         before = [tensor.clone() for tensor in (*self.cache.k, *self.cache.v)]
         if len(self.expected) + count > self.cache.capacity:
-            with pytest.raises(UserError, match=f"no room for {count} more"):
+            with pytest.raises(UserError):
                 self.cache.extend(count)
             for old, kept in zip(before, (*self.cache.k, *self.cache.v), strict=True):
                 assert torch.equal(old.nan_to_num(), kept.nan_to_num())
@@ -240,7 +250,7 @@ def test_overflow_raises_before_anything_is_written(model):
     cache, attend = fresh(model, capacity=10)
     logits_of(model, some_tokens(8), attend)
     before = [t.clone() for t in (*cache.k, *cache.v)]
-    with pytest.raises(UserError, match="holds 8 of 10 tokens: no room for 3 more"):
+    with pytest.raises(UserError):
         logits_of(model, some_tokens(3), attend)
     assert cache.length == 8
     for old, new in zip(before, (*cache.k, *cache.v), strict=True):
@@ -319,6 +329,7 @@ def test_demo_fails_when_the_texts_differ(demo, capsys, monkeypatch):
     assert "not the same tokens: token" in capsys.readouterr().out
 
 
+@pytest.mark.wording
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

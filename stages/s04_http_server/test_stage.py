@@ -616,6 +616,7 @@ def test_a_model_that_cannot_be_served_ends_the_process_with_the_reason(
     assert reason in one_line(capsys)
 
 
+@pytest.mark.wording
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
@@ -631,6 +632,7 @@ def test_a_wrong_flag_is_answered_in_one_line(start, capsys, flags, reason):
     assert reason in one_line(capsys)
 
 
+@pytest.mark.wording
 def test_a_port_that_is_taken_is_answered_in_one_line(start, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -706,6 +708,7 @@ def test_the_demo_shows_a_live_server_and_stops_it(random_gpt2, capsys):
     assert "\x1b[" not in out
 
 
+@pytest.mark.wording
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
@@ -722,6 +725,7 @@ def test_the_demo_refuses_in_one_line_what_the_server_would(random_gpt2, capsys,
     assert reason in one_line(capsys)
 
 
+@pytest.mark.wording
 def test_a_server_that_ends_early_is_reported_with_its_reason():
     from .lesson.process import LiveServer
 

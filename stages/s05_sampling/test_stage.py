@@ -620,6 +620,7 @@ def test_demo_takes_parameters_of_ones_own(demo, capsys):
     assert "greedy" not in out
 
 
+@pytest.mark.wording
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -815,6 +815,7 @@ def test_the_demo_serves_in_order_and_frees_the_engine_when_a_client_hangs_up(pl
     assert "/queue" in out
 
 
+@pytest.mark.wording
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

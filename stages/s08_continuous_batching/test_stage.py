@@ -512,6 +512,7 @@ def test_the_demo_draws_who_waited_joined_and_left_and_checks_every_text(random_
     assert main([*arguments, "--mode", "static", "--whole"]) == 0
 
 
+@pytest.mark.wording
 def test_bad_input_is_one_line(random_gpt2, capsys):
     from .__main__ import main
 

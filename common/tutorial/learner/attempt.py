@@ -15,6 +15,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.tutorial.chain import Stage, neighbour
 from common.tutorial.chain.source import IGNORED_FOLDERS, engine_files
+from common.tutorial.learner.interface import interface
 
 __all__ = ["Attempt", "assemble", "attempt_folder", "find_attempt", "save_attempt", "start_attempt", "task"]
 
@@ -91,27 +92,52 @@ def touched(folder: Path, attempt: Attempt) -> list[str]:
 
 
 def task(stage: Stage, previous: Stage | None) -> str:
-    """The attempt's TASK.md: what to build, which files, which promises, which commands."""
+    """The attempt's TASK.md: what to build, its interface, the promises, the commands, the exercises."""
     manifest, nn = stage.manifest, stage.nn
     begin = (
-        f"`engine/` here is stage {previous.nn}'s. Make it keep the promises below."
+        f"`engine/` here is stage {previous.nn}'s. Change it so that it keeps the promises below."
         if previous
         else "This is the first stage: `engine/` is complete, the exercises are yours."
     )
+    promises = [
+        f"{number}. {promise(name)} (`{name}`)" for number, name in enumerate(manifest.proves, start=1)
+    ]
     files = [
         f"- `engine/{path}` ({manifest.diff.kind(path)})"
         + (f": {manifest.diff.why[path]}" if path in manifest.diff.why else "")
         for path in manifest.diff.files
     ]
-    lines = [
-        f"# {nn} {stage.title}", "", f"**{manifest.question}** {manifest.idea}", "", begin, "",
-        "## Promises", "", *(f"- {promise(name)} (`{name}`)" for name in manifest.proves), "",
-        "## Files in our solution", "", *files, "",
-        "## Commands", "", f"- `make check-{nn}`: which promises are kept, and what is wrong with the others",
-        f"- `make try-{nn} HINT=1`: the next hint", f"- `python -m work.{stage.folder.name} --help`: the demo on your engine",
+    lines = [f"# {nn} {stage.title}", "", f"**{manifest.question}** {manifest.idea}", "", begin, ""]
+    if promises:
+        lines += ["## Promises", "", *promises, ""]
+    if previous:
+        lines += [
+            "## Interface", "",
+            "The tests, the demo and the benchmark use these names, and nothing else of what is new here. Everything",
+            "behind them is up to you.", "",
+            *interface(stage, previous),
+            "Whatever a caller can cause (a prompt too long, a value out of range) raises `common.errors.UserError`; other",
+            "errors are named above. Tests look at the kind of an error and at what is left after it, never at its words.",
+            "", "## Files in our solution", "", *files, "",
+        ]  # fmt: skip
+    if exercises := exercise_files(stage):
+        lines += [
+            "## Exercises", "", f"Edit the copies here: `make check-{nn}` runs these, not the ones in `stages/`.", "",
+            *(f"- `work/{stage.folder.name}/exercises/{name}`" for name in exercises), "",
+        ]  # fmt: skip
+    lines += [
+        "## Commands", "",
+        f"- `make check-{nn}`: which promises are kept, and what is wrong with the others; once all are kept, the other tests",
+        f"- `make check-{nn} ONLY=2`: promise 2 alone; `ONLY=word` for every test with that word in its name",
+        f"- `make try-{nn} HINT=1`: the next hint",
+        f"- `python -m work.{stage.folder.name} --help`: the demo on your engine",
         f"- `make diff-{nn} MINE=1`: your engine beside ours, when you are done", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def exercise_files(stage: Stage) -> list[str]:
+    return sorted(path.name for path in (stage.folder / "exercises").glob("ex[0-9]*.py"))
 
 
 def promise(test: str) -> str:

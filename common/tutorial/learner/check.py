@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -20,7 +20,7 @@ HELP = "run the stage's promises and exercises on your attempt in work/"
 
 
 def verdicts(found: Iterable[Outcome]) -> dict[str, Outcome]:
-    """One outcome for each test function: its first failing case, else the last one. "" is a file that failed."""
+    """One outcome per test function: its first failing case, else the last one. "" is a file that cannot be imported."""
     by_name: dict[str, Outcome] = {}
     for outcome in found:
         before = by_name.get(outcome.name)
@@ -29,12 +29,32 @@ def verdicts(found: Iterable[Outcome]) -> dict[str, Outcome]:
     return by_name
 
 
-def show_promises(stage: Stage, found: dict[str, Outcome], root: Path) -> int:
-    """One line a test, the stage's promises first; returns how many are not kept.
+def choose(stage: Stage, only: str | None, names: Sequence[str]) -> list[str]:
+    """Test functions that ONLY asks for: a promise by its number, or all with a word in their name.
 
-    A message is said once: an engine without its first class fails twenty tests in the same way.
+    Raises UserError where there is none.
     """
-    said: set[str] = set()
+    promises = list(stage.manifest.proves)
+    if only is None:
+        return promises
+    if only.isdigit() and 1 <= int(only) <= len(promises):
+        return [promises[int(only) - 1]]
+    word = only.strip().replace(" ", "_")
+    found = [name for name in dict.fromkeys([*promises, *names]) if word and word in name]
+    if not found:
+        raise UserError(
+            f"--only {only!r}: must be a promise from 1 to {len(promises)}, or a word of a test's name"
+        )
+    return found
+
+
+def show_tests(
+    stage: Stage, names: Iterable[str], found: dict[str, Outcome], root: Path, said: set[str]
+) -> int:
+    """One line per test, numbered where it is a promise. Returns how many are red.
+
+    said: messages that were shown already; an engine without its first class fails twenty tests in the same way.
+    """
 
     def say(outcome: Outcome | None) -> None:
         message = outcome.message.replace(f"{root}/", "") if outcome else ""
@@ -46,33 +66,31 @@ def show_promises(stage: Stage, found: dict[str, Outcome], root: Path) -> int:
         show(Text("  test_stage.py cannot be imported yet:", style="bold red"))
         say(broken)
     red = 0
-    promises = stage.manifest.proves
-    for place, name in enumerate(dict.fromkeys([*promises, *found])):
-        outcome = found.get(name)
-        if place == len(promises):
-            show(Text("  also tested:", style="bright_black"))
+    numbers = {name: f"{number:>2}. " for number, name in enumerate(stage.manifest.proves, start=1)}
+    for name in names:
+        outcome, shown = found.get(name), numbers.get(name, "") + promise(name)
         if outcome and outcome.skipped:
-            show(Text.assemble(("  - ", "yellow"), promise(name), (" (skipped here)", "bright_black")))
+            show(Text.assemble(("  - ", "yellow"), shown, (" (skipped here)", "bright_black")))
         elif outcome and outcome.passed:
-            show(Text.assemble(("  ✓ ", "bold green"), promise(name)))
+            show(Text.assemble(("  ✓ ", "bold green"), shown))
         else:
             red += 1
-            show(Text.assemble(("  ✗ ", "bold red"), promise(name)))
+            show(Text.assemble(("  ✗ ", "bold red"), shown))
             say(outcome)
     return red
 
 
-def show_exercises(found: Iterable[Outcome]) -> None:
-    """One line an exercise: solved when all its tests pass."""
+def show_exercises(found: Iterable[Outcome], root: Path) -> None:
+    """One line per exercise, with the file to edit: solved when all its tests pass."""
     solved: dict[str, bool] = {}
     for outcome in found:
-        name = Path(outcome.path).stem.removeprefix("test_")
+        path = Path(outcome.path)
+        file = path.with_name(path.name.removeprefix("test_"))
+        name = str(file.relative_to(root) if file.is_relative_to(root) else file)
         solved[name] = solved.get(name, True) and outcome.passed
     for name, done in sorted(solved.items()):
         mark = ("  ✓ ", "bold green") if done else ("  · ", "bright_black")
-        show(
-            Text.assemble(mark, f"exercises/{name}.py", ("" if done else "  not solved yet", "bright_black"))
-        )
+        show(Text.assemble(mark, name, ("" if done else "  not solved yet", "bright_black")))
 
 
 def show_trace(stage: Stage, folder: Path) -> None:
@@ -92,22 +110,43 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m common.tutorial check", description=HELP, allow_abbrev=False)
     parser.add_argument("stage", metavar="NN")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (this one)")
+    parser.add_argument(
+        "--only", metavar="N|WORD", help="one promise by its number, or tests with a word in their name"
+    )
     args = parser.parse_args(argv)
     stage = find_stage(args.stage, args.root)
     folder, _ = find_attempt(stage, args.root)
-    tests = [path for path in [folder / "test_stage.py"] if path.exists()]
-    exercises = sorted((folder / "exercises").glob("test_*.py"))
-    found = run_tests([*tests, *exercises], cwd=args.root)
+    tests = folder / "test_stage.py"
+    every = (
+        [one.name for one in run_tests([tests], cwd=args.root, collect_only=True)] if tests.exists() else []
+    )
+    wanted = choose(stage, args.only, [name for name in dict.fromkeys(every) if name])
     heading(f"{stage.nn} {stage.title}: your engine")
-    red = show_promises(stage, verdicts(o for o in found if Path(o.path).name == "test_stage.py"), args.root)
-    show_exercises(o for o in found if Path(o.path).name != "test_stage.py")
-    for path in tests:
-        if path.read_bytes() != (stage.folder / path.name).read_bytes():
-            note(f"work/{folder.name}/{path.name} is not the stage's own any more; yours was run.")
-    if args.root == ROOT:  # the example runs on this repository's stages
+    said: set[str] = set()
+    found = verdicts(run_tests([tests], cwd=args.root, only={tests: wanted})) if tests.exists() else {}
+    red = show_tests(stage, wanted, found, args.root, said)
+    if args.only is None:
+        others = [name for name in dict.fromkeys(every) if name and name not in wanted]
+        red += show_others(stage, others, tests, args.root, red, said)
+        show_exercises(run_tests(sorted((folder / "exercises").glob("test_*.py")), cwd=args.root), args.root)
+    if tests.exists() and tests.read_bytes() != (stage.folder / tests.name).read_bytes():
+        note(f"work/{folder.name}/{tests.name} has been edited; your version was run.")
+    if args.root == ROOT and args.only is None:  # the example runs on this repository's stages
         show_trace(stage, folder)
     if red:
         note(f"{red} to go. make try-{stage.nn} HINT=1 gives a hint.")
         return 1
-    note(f"All promises kept. Compare with ours: make diff-{stage.nn} MINE=1")
+    if args.only is None:
+        note(f"All promises kept. Compare with ours: make diff-{stage.nn} MINE=1")
     return 0
+
+
+def show_others(stage: Stage, others: list[str], tests: Path, root: Path, red: int, said: set[str]) -> int:
+    """The tests that are not promises, run once all promises are kept. Returns how many are red."""
+    if not others:
+        return 0
+    if red:
+        note(f"  also tested, once the promises are kept: {len(others)} more")
+        return 0
+    show(Text("  also tested:", style="bright_black"))
+    return show_tests(stage, others, verdicts(run_tests([tests], cwd=root, only={tests: others})), root, said)

@@ -1,6 +1,6 @@
-"""`make try-NN`: set up an attempt at a stage, show where it stands, give hints, begin again.
+"""`make try-NN`: set up an attempt at a stage, show its state, give hints, start over.
 
-A learner's files are never overwritten: beginning again moves them aside, and only after asking.
+A learner's files are never overwritten: starting over moves them aside, and only after asking.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from common.tutorial.learner.hints import hints
 
 __all__ = ["HELP", "main"]
 
-HELP = "set up your own attempt at a stage in work/; hints; begin again"
+HELP = "set up your own attempt at a stage in work/; hints; start over"
 
 
 def begin(stage: Stage, root: Path) -> None:
@@ -37,17 +37,20 @@ def begin(stage: Stage, root: Path) -> None:
     previous = neighbour(stage, -1, root)
     engine = f"stage {previous.nn}'s engine" if previous else "this first stage's engine and its exercises"
     console.print(f"\nwork/{folder.name}/ holds {engine}. Make it keep these promises:")
-    for name in stage.manifest.proves:
-        console.print(f"  - {promise(name)}")
-    note(f"Edit work/{folder.name}/engine/, then make check-{stage.nn}. Stuck: make try-{stage.nn} HINT=1.")
+    for number, name in enumerate(stage.manifest.proves, start=1):
+        console.print(f"  {number:>2}. {promise(name)}")
+    note(
+        f"The names that they use are in work/{folder.name}/TASK.md. Edit work/{folder.name}/engine/, then make"
+    )
+    note(f"check-{stage.nn} (ONLY=1 for the first promise alone). Stuck? make try-{stage.nn} HINT=1.")
 
 
 def show_state(stage: Stage, folder: Path, attempt: Attempt) -> None:
     """What an existing attempt holds; nothing is changed."""
     yours = touched(folder, attempt)
-    console.print(f"work/{folder.name}/ is there already; nothing was overwritten.")
+    console.print(f"work/{folder.name}/ exists already; nothing was overwritten.")
     console.print(f"changed by you: {', '.join(yours) or 'nothing yet'}")
-    note(f"make check-{stage.nn} runs the promises; RESET=1 begins again; HINT=1 gives a hint.")
+    note(f"make check-{stage.nn} tests the promises; RESET=1 starts over; HINT=1 gives a hint.")
 
 
 def next_hint(stage: Stage, folder: Path, attempt: Attempt) -> None:
@@ -59,16 +62,16 @@ def next_hint(stage: Stage, folder: Path, attempt: Attempt) -> None:
 
 
 def reset(stage: Stage, root: Path, agreed: bool) -> None:
-    """Move the old attempt aside, after asking if it holds any work, and begin again."""
+    """Move the old attempt aside, after asking if it holds any work, and start over."""
     folder, attempt = find_attempt(stage, root)
     yours = touched(folder, attempt)
     if yours and not agreed:
         if not sys.stdin.isatty():
             raise UserError(
-                f"work/{folder.name} holds your changes ({', '.join(yours)}): add ARGS=--yes to begin again"
+                f"work/{folder.name} holds your changes ({', '.join(yours)}): add ARGS=--yes to start over"
             )
         if (
-            input(f"You changed {', '.join(yours)}. Put it aside and begin again? [y/N] ").strip().lower()
+            input(f"You changed {', '.join(yours)}. Put it aside and start over? [y/N] ").strip().lower()
             != "y"
         ):
             console.print("nothing was changed")
@@ -87,7 +90,7 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m common.tutorial try", description=HELP, allow_abbrev=False)
     parser.add_argument("stage", metavar="NN")
     parser.add_argument("--hint", action="store_true", help="the next hint")
-    parser.add_argument("--reset", action="store_true", help="put the attempt aside and begin again")
+    parser.add_argument("--reset", action="store_true", help="put the attempt aside and start over")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (this one)")
     args = parser.parse_args(argv)
