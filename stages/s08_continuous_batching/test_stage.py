@@ -371,6 +371,76 @@ def test_a_budget_below_the_number_of_rows_is_refused():
         engine.EngineConfig(max_num_seqs=4, max_num_batched_tokens=3)
 
 
+def test_a_row_holds_as_many_tokens_as_its_capacity_and_is_lent_once():
+    rows = engine.kv_cache.RowAllocator(1, 8)
+    assert not rows.allocate(fake("long"), 9)
+    assert rows.allocate(fake("fits"), 8)
+    assert not rows.allocate(fake("late"), 1)
+    assert fake("last token is not fed back", 4, 5).max_len == 8
+
+
+@pytest.mark.parametrize("budget", [3, 2])
+def test_a_prompt_is_never_cut_where_chunks_are_off(budget):
+    scheduler = planner(2, max_num_batched_tokens=budget, chunked_prefill=False)
+    scheduler.add(fake("a", 1, 9))
+    pretend(scheduler)
+    scheduler.add(fake("b", 20, 2))
+    counts = {s.request.id: s.num_scheduled_tokens for s in pretend(scheduler)}
+    assert counts == {"a": 1, "b": 20}
+
+
+def test_one_more_than_may_wait_is_refused():
+    scheduler = planner(1, max_waiting=2)
+    for name in "ab":
+        scheduler.add(fake(name))
+    with pytest.raises(engine.QueueFull, match="2 requests are waiting"):
+        scheduler.add(fake("c"))
+    pretend(scheduler)
+    scheduler.add(fake("c"))
+
+
+# One request's account
+
+
+def test_a_request_ends_for_the_reason_that_ended_it(build):
+    made = build()
+    whole = made.generate([PROMPTS[0]], params(12))[0].text
+    end, own = whole[4:7], params(12, stop=(whole[4:7],))
+    stopped, limited = made.generate([PROMPTS[0]] * 2, [own, params(12)])
+    assert (stopped.finish_reason, stopped.text) == ("stop", whole[: whole.index(end)])
+    assert (limited.finish_reason, limited.text) == ("length", whole)
+
+
+def test_a_request_tells_its_times():
+    request = fake("r", 3, 4)
+    request.arrived, request.started, request.first_token, request.finished = 10.0, 11.0, 13.0, 17.0
+    request.tokens += [1, 1, 1]
+    assert request.metrics() == {"queue": 1.0, "ttft": 3.0, "latency": 7.0, "tokens_per_second": 0.5}
+    request.first_token = 17.0  # all in one step: no speed can be told
+    assert request.metrics()["tokens_per_second"] == 0.0
+
+
+def test_penalties_count_what_was_written(build):
+    """As a bias by hand: each token so far is made less likely by 0.7 for each time that it was written."""
+    made, written = build(), []
+    for _ in range(10):
+        bias = {token: -0.7 * written.count(token) for token in set(written)}
+        written += made.generate([PROMPTS[5] + written], params(1, logit_bias=bias))[0].tokens
+    penalised = made.generate([PROMPTS[5]], params(10, frequency_penalty=0.7))[0].tokens
+    assert penalised == written != made.generate([PROMPTS[5]], params(10))[0].tokens
+
+
+@pytest.mark.parametrize("field", ["max_num_seqs", "max_num_batched_tokens", "max_waiting"])
+def test_a_setting_that_serves_nobody_is_refused_by_name(field):
+    with pytest.raises(UserError, match=f"{field}.* 0"):
+        engine.EngineConfig(**{field: 0})
+
+
+def test_rows_are_as_many_as_the_budget_serves_and_sixteen_at_most(build):
+    assert build().config.max_num_seqs == 16
+    assert build(max_num_batched_tokens=5).config.max_num_seqs == 5
+
+
 # The runner alone, without a queue
 
 
