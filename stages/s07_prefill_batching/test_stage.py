@@ -105,6 +105,9 @@ def test_each_row_obeys_its_own_parameters(parts):
     found = new(parts, 5).generate(PROMPTS, each)
     expected = [alone(parts, p, own) for p, own in zip(PROMPTS, each, strict=True)]
     assert [one.tokens for one in found] == expected
+    # Each of them does something, or rows that all ignore them would be equal too.
+    plain = [alone(parts, p, params(12)) for p in PROMPTS]
+    assert all(one != other for one, other in zip(expected[1:], plain[1:], strict=True))
     # The row does not matter either.
     assert new(parts, 5).generate(PROMPTS[::-1], each[::-1])[0].tokens == expected[-1]
 
@@ -197,6 +200,44 @@ def test_tokens_equal_transformers_alone_and_in_a_batch_past_a_sliding_window(fa
     found = made.generate([one.prompt for one in asked], params(len(asked[0].tokens)))
     for one, done in zip(asked, found, strict=True):
         assert done.tokens == one.tokens, f"after a prompt of {len(one.prompt)} tokens"
+
+
+# One request's account
+
+
+def test_a_request_ends_for_the_reason_that_ended_it_and_tells_its_whole_text(gpt2):
+    made = new(gpt2, 2)
+    whole = made.generate([PROMPTS[0]], params(12))[0]
+    end = whole.text[4:7]
+    stopped, limited = made.generate([PROMPTS[0]] * 2, [params(12, stop=(end,)), params(12)])
+    assert (stopped.finish_reason, stopped.text) == ("stop", whole.text[: whole.text.index(end)])
+    assert (limited.finish_reason, limited.text) == ("length", whole.text)
+    assert whole.text == made.tokenizer.decode(whole.tokens)
+    assert 0 <= limited.metrics["queue"] <= limited.metrics["ttft"] <= limited.metrics["latency"]
+    # What the last token leaves undecided, half a character, is told at the end.
+    halves = made.tokenizer.encode("é")
+    half = made.generate([[5]], params(1, logit_bias={halves[0]: 100.0}))[0]
+    assert half.text == made.tokenizer.decode([halves[0]])
+
+
+def test_a_request_tells_its_times(gpt2):
+    request, _ = add(new(gpt2), [5, 6, 7], params(4))
+    request.arrived, request.started, request.first_token, request.finished = 10.0, 11.0, 13.0, 17.0
+    request.tokens += [1, 1, 1]
+    assert request.metrics() == {"queue": 1.0, "ttft": 3.0, "latency": 7.0, "tokens_per_second": 0.5}
+    request.started = 0.0  # it never ran
+    assert request.metrics()["queue"] == 7.0
+
+
+def test_more_than_the_window_or_the_queue_holds_is_refused(gpt2):
+    made = new(gpt2, 1, max_seq_len=16, max_waiting=2)
+    with pytest.raises(UserError, match="window is 16 tokens"):
+        add(made, [5] * 9, params(8))
+    for _ in range(2):
+        add(made, [5] * 9, params(7))
+    with pytest.raises(engine.QueueFull, match="2 requests are waiting"):
+        add(made, [5], params(1))
+    step_all(made)
 
 
 # The rectangle
