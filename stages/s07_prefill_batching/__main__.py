@@ -1,4 +1,4 @@
-"""The demo of stage 07: five prompts one by one and as a batch, the same texts; then what the rectangle was filled with."""
+"""The demo of stage 07: five prompts one by one and as a batch, the same texts; then what the rectangle held."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--temperature", type=number(float, 0, 2), default=0.0, metavar="T", help="0 is greedy (%(default)s)"
     )
     parser.add_argument(
-        "--prompt", action="append", metavar="TEXT", help="instead of the five (repeatable, up to 16)"
+        "--prompt",
+        action="append",
+        metavar="TEXT",
+        help="a prompt instead of the five (repeatable, up to 16)",
     )
     parser.add_argument("--equal", action="store_true", help="the same limit for all rows")
     return parser.parse_args(argv)
@@ -82,7 +85,7 @@ def params(args: argparse.Namespace, row: int, kind: Any) -> Any:
 
 
 def warm_up(engine: Engine, prompts: Sequence[str]) -> None:
-    """The first pass of a process is slow, and nobody's fault. By an engine of its own: our counts stay clean."""
+    """The first pass of a process is slow for reasons of its own. Another engine makes it, so that our counts stay clean."""
     other = Engine(engine.model, engine.tokenizer, engine.model_config, engine.config)
     other.generate(prompts, SamplingParams(2))
     other.generate(prompts[:1], SamplingParams(2))
@@ -128,14 +131,14 @@ def run_race(
 
 
 def show_race(race: Race) -> bool:
-    """The verdict -> whether every text is the one it was alone."""
+    """The verdict -> whether every text is what it was alone."""
     count = sum(r.num_output_tokens for r in race.requests)
     note(f"{count} tokens in {race.seconds:.2f} s: {race.alone_seconds / race.seconds:.1f} times as fast")
     differ = [
         i + 1 for i, (one, text) in enumerate(zip(race.alone, race.written, strict=True)) if one.text != text
     ]
     if differ:
-        warn(f"row {differ[0]} wrote another text than it did alone")
+        warn(f"row {differ[0]} wrote a different text than it did alone")
     else:
         note("Every row wrote the text that it wrote alone.")
     return not differ
@@ -159,14 +162,14 @@ def show_waste(engine: Engine, recorder: Recorder) -> None:
 
 
 def show_wait(engine: Engine, prompt: str) -> None:
-    """A request that nobody joins begins after `batch_wait`."""
+    """A request that no other joins starts after `batch_wait`."""
     heading("A lone request")
     request = engine.add(engine.encode(prompt), SamplingParams(1, ignore_eos=True), "alone")
     while not request.done:
         engine.step()
     waited, most = request.started - request.arrived, engine.config.batch_wait
     note(
-        f"It hoped for company for {1e3 * waited:.1f} ms; batch_wait is {1e3 * most:.0f} ms. Then it ran by itself."
+        f"It waited {1e3 * waited:.1f} ms for other requests (batch_wait is {1e3 * most:.0f} ms), then ran by itself."
     )
 
 

@@ -5,6 +5,7 @@ Every batch size must write the tokens of the previous stage's engine before the
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 
@@ -12,16 +13,30 @@ from common.bench.harness import Bench, Run, show_table
 from common.bench.measure import (
     Result,
     decode_bound,
+    decode_bytes,
     matmul_rate,
     median,
     read_bandwidth,
     weight_bytes,
 )
+from common.models import Model
 from common.terminal.command_line import run as run_main
 from common.terminal.console import heading, note
 
-from .lesson.sides import Sides
-from .lesson.work import CONTEXT, FIVE, LENGTHS, LIMIT, LIMITS, SIZES, WINDOW, Work, make_jobs, time_batches
+from .lesson.sides import Sides, time_attention
+from .lesson.work import (
+    CONTEXT,
+    FIVE,
+    LENGTHS,
+    LIMIT,
+    LIMITS,
+    SIZES,
+    TEXT,
+    WINDOW,
+    Work,
+    make_jobs,
+    time_batches,
+)
 
 BENCH = Bench(
     __package__,
@@ -89,7 +104,9 @@ def record_steps(sides: Sides, result: Result, repeats: int) -> None:
     result.add("matmul_rate", rate / 1e12, "TFLOP/s")
     result.add("weight_mb", weight_bytes(model) / 1e6, "MB")
     result.add("gflop_per_token", flops / 1e9, "GFLOP")
-    result.add("roofs_meet", rate / flops / decode_bound(model, 0, bandwidth), "requests")
+    result.add(
+        "roofs_meet", roofs_meet(model, bandwidth, rate / flops), "requests", note="keys and values included"
+    )
     for rows in SIZES:
         result.add_times(f"step_ms_{rows}", steps[rows], "ms")
         result.add_times(f"prefill_ms_{rows}", prefill[rows], "ms")
@@ -99,8 +116,21 @@ def record_steps(sides: Sides, result: Result, repeats: int) -> None:
         result.add(f"arithmetic_bound_{rows}", rate / flops, "tokens/s")
         roof = min(result[f"memory_bound_{rows}"], rate / flops)
         result.add(f"roof_share_{rows}", 100 * result[f"decode_tokens_per_s_{rows}"] / roof, "%")
+    for rows in (SIZES[0], SIZES[-1]):
+        attention = time_attention(
+            sides.batched[rows], sides.before.encode(TEXT)[:CONTEXT], rows, 16 * repeats
+        )
+        result.add_times(f"attention_ms_{rows}", attention, "ms", note="of a decode step, in all layers")
     for key in ("step", "prefill"):
         result.add_ratio(f"{key}_growth", f"{key}_ms_16", f"{key}_ms_1")
+
+
+def roofs_meet(model: Model, bandwidth: float, tokens_per_s: float) -> float:
+    """Rows from which on arithmetic is the lower roof: reading W bytes of weights, and K per row, takes as long there."""
+    weights = decode_bytes(model, CONTEXT + 8, 0)
+    per_row = decode_bytes(model, CONTEXT + 8, 1) - weights
+    left = bandwidth / tokens_per_s - per_row
+    return weights / left if left > 0 else math.inf
 
 
 def show(result: Result) -> None:

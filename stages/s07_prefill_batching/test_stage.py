@@ -1,4 +1,4 @@
-"""Stage 07's promises: rows of a batch are as if alone, whatever the others are, ask for, or do; padding is counted."""
+"""Stage 07's promises: each row of a batch gets what it would get alone, whatever the others do; padding is counted."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def new(parts, rows=8, **config):
 
 
 def params(max_tokens=8, **more):
-    """Fixtures' models end texts at random; a test that counts tokens does not want that."""
+    """The random models of the fixtures end texts at random, which a test that counts tokens does not want."""
     return engine.SamplingParams(max_tokens, **dict(ignore_eos=True) | more)
 
 
@@ -414,11 +414,11 @@ def test_more_rows_than_memory_holds_are_refused_with_the_numbers(gpt2, monkeypa
             engine.Engine(*gpt2, engine.EngineConfig(**config))  # type: ignore[call-arg]  # three parts
 
 
-# Who hangs up
+# Hang-ups
 
 
 @pytest.mark.parametrize("row", range(3))
-def test_who_hangs_up_inside_a_batch_leaves_the_others_alone(gpt2, row):
+def test_a_hang_up_inside_a_batch_leaves_the_others_alone(gpt2, row):
     made = new(gpt2, 3)
     added = [add(made, p, params(9)) for p in PROMPTS[:3]]
     made.step()
@@ -432,7 +432,7 @@ def test_who_hangs_up_inside_a_batch_leaves_the_others_alone(gpt2, row):
         assert tokens(outputs) == (expected[:2] if i == row else expected)
 
 
-def test_a_batch_that_everybody_left_is_given_up_at_once(gpt2):
+def test_a_batch_without_readers_is_given_up_at_once(gpt2):
     made = new(gpt2, 2)
     added = [add(made, p, params(50))[0] for p in PROMPTS[:2]]
     made.step()
@@ -440,10 +440,10 @@ def test_a_batch_that_everybody_left_is_given_up_at_once(gpt2):
         made.abort(request.id)
     made.step()
     assert made.scheduler.is_finished
-    assert made.runner.num_computed == 2 * 2  # the prompts, and no step more
+    assert made.runner.num_computed == 2 * 2  # the prompts, and not a step more
 
 
-# Company
+# Waiting for others
 
 
 def test_a_lone_request_waits_no_longer_than_batch_wait(gpt2):
@@ -464,7 +464,7 @@ def test_a_full_batch_does_not_wait(gpt2):
     assert time.monotonic() - start < LIMIT / 2
 
 
-def test_who_comes_while_the_first_one_waits_joins_its_batch(gpt2):
+def test_a_request_that_arrives_while_the_first_one_waits_joins_its_batch(gpt2):
     made = new(gpt2, 2, batch_wait=LIMIT)
     made.start()
     ended = threading.Semaphore(0)
@@ -483,7 +483,7 @@ def test_who_comes_while_the_first_one_waits_joins_its_batch(gpt2):
     assert made.runner.num_computed == 2 * (2 + 3)
 
 
-def test_who_comes_later_waits_for_the_whole_batch(gpt2):
+def test_a_later_request_waits_for_the_whole_batch(gpt2):
     made = new(gpt2, 4)
     short, long = add(made, [5], params(2))[0], add(made, [6], params(8))[0]
     made.step()
@@ -492,7 +492,7 @@ def test_who_comes_later_waits_for_the_whole_batch(gpt2):
     assert short.finished < long.finished < late.started
 
 
-def test_more_requests_than_rows_are_served_in_their_order(gpt2):
+def test_more_requests_than_rows_are_served_in_order_of_arrival(gpt2):
     made = new(gpt2, 2)
     added = [add(made, p, params(3))[0] for p in PROMPTS]
     step_all(made)
@@ -501,6 +501,6 @@ def test_more_requests_than_rows_are_served_in_their_order(gpt2):
 
 
 @pytest.mark.parametrize(("field", "value"), [("max_num_seqs", 0), ("batch_wait", -1.0)])
-def test_a_setting_that_makes_no_batch_is_refused_by_name(field, value):
+def test_a_setting_that_makes_batches_impossible_is_refused_by_name(field, value):
     with pytest.raises(UserError, match=field):
         engine.EngineConfig(**{field: value})

@@ -1,7 +1,7 @@
-"""Exercise 2: the same requests, fewer tokens for nobody.
+"""Exercise 2: the same requests, fewer wasted tokens.
 
-The engine takes requests in the order they came. When many are there at once and nobody minds, one may choose who shares
-a rectangle with whom. Count first, then choose.
+The engine takes requests in order of arrival. If many are there at once and their order does not matter, you may choose
+which of them share a rectangle. Count first, then choose.
 
 `pytest stages/s07_prefill_batching/exercises/test_ex2_better_batches.py` compares your count with the engine's, and your
 choice with the best there is.
@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 
 def padding(lengths: Sequence[int], limits: Sequence[int]) -> int:
-    """Tokens that are computed for nobody in one batch.
+    """Tokens that are computed in one batch and thrown away.
 
     lengths: tokens of each row's prompt. limits: how many new tokens each row gets, at least one. The first comes from
-    the step that reads the prompts; every later step feeds a token of each row back, until the last row has all of its.
+    the step that reads the prompts; every later step feeds one token of each row back, until the last row has all its tokens.
     """
     raise NotImplementedError("the rectangle of the prompts, then the column of each step")
 
@@ -26,4 +26,4 @@ def choose(lengths: Sequence[int], rows: int) -> list[list[int]]:
 
     lengths: of the prompts, as many as full batches take.
     """
-    raise NotImplementedError("who is alike?")
+    raise NotImplementedError("which requests are alike?")

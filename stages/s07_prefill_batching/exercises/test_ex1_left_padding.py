@@ -25,13 +25,13 @@ def run(model, tokens, positions, mask):
     return model(tokens.flatten(), positions.flatten(), attend).unflatten(0, tokens.shape)
 
 
-def test_padding_stands_in_front():
+def test_padding_is_at_the_front():
     tokens, positions, _ = exercise.left_pad(ROWS)
     assert tokens.tolist() == [[5, 6, 7, 8], [0, 0, 0, 9], [0, 0, 10, 11]]
     assert positions.tolist() == [[0, 1, 2, 3], [0, 0, 0, 0], [0, 0, 0, 1]]
 
 
-def test_nobody_looks_at_padding_but_padding_at_itself():
+def test_padding_is_seen_by_itself_alone():
     mask = exercise.left_pad(ROWS)[2]
     assert mask.dtype == torch.bool
     assert mask[2].int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]

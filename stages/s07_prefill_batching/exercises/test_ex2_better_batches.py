@@ -43,7 +43,7 @@ def test_the_count_is_the_engines(parts, sizes):
     made = engine.Engine(*parts, engine.EngineConfig(max_num_seqs=5, batch_wait=0))
     each = [engine.SamplingParams(limit, ignore_eos=True) for limit in limits]
     made.generate([[5] * length for length in lengths], each)
-    assert exercise.padding(lengths, limits) == made.num_padding
+    assert exercise.padding(lengths, limits) == made.runner.num_padding
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,4 +1,4 @@
-"""Watches an engine's steps from outside: the shape of each, its padding, and which rows still worked in it."""
+"""Watches an engine's steps from outside: the shape of each, its padding, and which rows were still needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Recorder:
 
     made: engine.Engine
     steps: list[Step] = field(default_factory=list)
-    prompts: list[int] = field(default_factory=list)  # tokens of each row of the last batch that began
+    prompts: list[int] = field(default_factory=list)  # tokens of each row of the last batch that started
 
     def __post_init__(self) -> None:
         planned = self.made.runner.attend.plan

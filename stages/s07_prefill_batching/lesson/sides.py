@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from common.bench.load import Job
 from common.bench.reference import require_equal
 from common.equality import Tally
@@ -57,7 +59,7 @@ class Sides:
         return cls(previous.Engine(*parts, previous.EngineConfig(device, dtype, window)), batched, previous)
 
     def serve(self, jobs: Sequence[Job], rows: int | None = None) -> Served:
-        """By the engine with so many rows, or by the previous stage's."""
+        """By the engine with that many rows, or by the previous stage's."""
         package, made = (self.previous, self.before) if rows is None else (engine, self.batched[rows])
         each = [package.SamplingParams(job.limit, ignore_eos=True) for job in jobs]
         computed, padding = (made.runner.num_computed, made.runner.num_padding) if rows else (0, 0)
@@ -86,3 +88,33 @@ def time_steps(
         made.step()
         seconds.append(time.perf_counter() - start)
     return seconds[0], seconds[1:]
+
+
+class TimedAttention:
+    """Passes everything on to an `attend`, and adds up how long its calls took."""
+
+    def __init__(self, attend: Any):
+        self.attend, self.plan, self.seconds = attend, attend.plan, 0.0
+
+    def __call__(self, *args: Any) -> torch.Tensor:
+        start = time.perf_counter()
+        out: torch.Tensor = self.attend(*args)
+        self.seconds += time.perf_counter() - start
+        return out
+
+
+def time_attention(made: engine.Engine, prompt: Sequence[int], rows: int, steps: int) -> list[float]:
+    """Seconds spent in attention, in each of the steps that follow the prompts. Meant for a CPU, where a call computes."""
+    runner: Any = made.runner
+    plain, runner.attend = runner.attend, (timed := TimedAttention(runner.attend))
+    params = engine.SamplingParams(steps + 1, ignore_eos=True)
+    for _ in range(rows):
+        made.add(prompt, params)
+    made.step()
+    seconds = []
+    while not made.scheduler.is_finished:
+        timed.seconds = 0.0
+        made.step()
+        seconds.append(timed.seconds)
+    runner.attend = plain
+    return seconds

@@ -1,4 +1,4 @@
-"""How the demo draws a batch: the rectangle of the prompts, who works in each step, and the texts as they grow."""
+"""How the demo draws a batch: the rectangle of the prompts, the rows needed in each step, and the texts as they grow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REAL, PADDING = "■", "░"
 
 
 def rectangle(prompts: Sequence[int], width: int) -> Text:
-    """A line for each row of the first step: its tokens, and what fills it up to `width`."""
+    """One line per row of the first step: its tokens, and what fills it up to `width`."""
     drawn = Text()
     for i, count in enumerate(prompts):
         drawn.append(f"row {i + 1}  ")
@@ -28,8 +28,8 @@ def rectangle(prompts: Sequence[int], width: int) -> Text:
 
 
 def timeline(steps: Sequence[Step], width: int = 64) -> Text:
-    """A line for each row over the steps after the prompts: works, or keeps the others company."""
-    share = max(1, -(-len(steps) // width))  # steps a cell
+    """One line per row over the steps after the prompts: needed, or computed and thrown away."""
+    share = max(1, -(-len(steps) // width))  # steps per cell
     cells = [steps[at] for at in range(0, len(steps), share)]
     drawn = Text()
     for row in range(steps[0].shape[0]):
@@ -41,7 +41,7 @@ def timeline(steps: Sequence[Step], width: int = 64) -> Text:
         drawn.append(f"  {len(steps) - done} + {done}\n", style="bright_black")
     each = "a step" if share == 1 else f"{share} steps"
     drawn.append(
-        f"{REAL} {each} for a token that somebody waits for   {PADDING} computed for nobody",
+        f"{REAL} {each} whose token is needed   {PADDING} wasted: the row is done",
         style="bright_black",
     )
     return drawn
