@@ -99,6 +99,19 @@ def test_survivors_are_shown_the_tree_is_left_alone_and_a_hang_is_noticed(chain,
     assert chain.engine(2, "cache.py").read_bytes() == before
 
 
+def test_a_fault_in_a_line_of_an_earlier_stage_is_left_to_its_tests(chain, capsys):
+    """Stage 03 does not change the file and never calls it; nobody tests `best`."""
+    write(chain.stage(3) / "test_stage.py", "def test_sample_is_greedy():\n    pass\n")
+    write(
+        chain.stage(1) / "test_stage.py",
+        "from .engine.attention import attend\n\n\ndef test_scores():\n    assert attend(2, [4]) == [1.0]\n",
+    )
+    assert main(["03", "--files", "attention.py", "--root", str(chain.root)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("noticed by stage 01, which has the line too") == 2
+    assert "2 of 3 faults noticed: 67 %, 2 of them by the tests of an earlier stage" in said
+
+
 def test_the_sample_is_drawn_by_seed_and_the_bar_decides(chain, capsys):
     arguments = ["02", "--root", str(chain.root), "--count", "2", "--list"]
     shown = []

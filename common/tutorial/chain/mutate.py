@@ -1,7 +1,9 @@
 """`make mutate-NN`: how many small faults in a stage's engine do the stage's own tests notice?
 
-Works in a copy of the project, one fault at a time, and leaves the tree alone. A fault that is not noticed is either a
-missing test or harmless; which of them, a person must say. For maintainers: it takes minutes, and CI does not run it.
+Works in a copy of the project, one fault at a time, and leaves the tree alone. Where a stage's tests notice nothing and
+the line is older than the stage, the same fault is planted in the stages before that have it too, and their tests are
+asked. A fault that is not noticed anywhere is either a missing test or harmless; which of them, a person must say. For
+maintainers: it takes minutes, and CI does not run it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from rich.text import Text
 from common.errors import UserError
 from common.terminal.command_line import Parser
 from common.terminal.console import heading, note, show
-from common.tutorial.chain import ROOT, Stage, find_stage
+from common.tutorial.chain import ROOT, Stage, find_stage, neighbour
 from common.tutorial.chain.mutants import Mutant, mutants
 
 __all__ = ["HELP", "main"]
@@ -78,6 +80,19 @@ def choose(stage: Stage, names: list[str] | None, count: int, seed: int) -> tupl
     return [Planted(number, *pool[number]) for number in sorted(sample)], len(pool)
 
 
+def earlier(one: Planted, stage: Stage, root: Path) -> Iterator[tuple[Stage, Planted]]:
+    """The same fault in the stages before, the nearest first, as long as they have the line."""
+    wanted = (one.mutant.kind, *one.mutant.lines(one.source))
+    before = neighbour(stage, -1, root)
+    while before and (file := before.engine / one.path).is_file():
+        source = file.read_bytes()
+        same = [m for m in mutants(source) if (m.kind, *m.lines(source)) == wanted]
+        if not same:
+            return
+        yield before, Planted(one.number, one.path, source, same[0])
+        before = neighbour(before, -1, root)
+
+
 @contextmanager
 def copied(root: Path, keep: bool) -> Iterator[Path]:
     """A copy of the project without what git or a virtual environment keeps; gone at the end, unless it is kept."""
@@ -88,6 +103,39 @@ def copied(root: Path, keep: bool) -> Iterator[Path]:
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class Tests:
+    """Test runs in a copy of the project."""
+
+    def __init__(self, tree: Path, contract: bool):
+        self.tree, self.contract = tree, contract
+        self.limits: dict[str, float] = {}  # seconds, by the run
+
+    def suites(self, stage: Stage, root: Path) -> list[list[str]]:
+        own = f"{stage.folder.relative_to(root).as_posix()}/test_stage.py"
+        return [[own], *([["tests/contract", "--stage", stage.nn]] if self.contract else [])]
+
+    def limit(self, tests: list[str]) -> float:
+        """Measured once, on the engine as it is. Raises UserError where that fails."""
+        name = " ".join(tests)
+        if name not in self.limits:
+            began = time.monotonic()
+            if not passes(self.tree, tests, None):
+                raise UserError(f"{name} fails without any fault: mend that first")
+            self.limits[name] = 3 * (time.monotonic() - began) + SPARE
+        return self.limits[name]
+
+    def notice(self, stage: Stage, root: Path, one: Planted) -> bool:
+        """Plants the fault, runs the stage's tests, and takes it out again."""
+        suites = self.suites(stage, root)
+        limits = [self.limit(tests) for tests in suites]
+        file = self.tree / stage.engine.relative_to(root) / one.path
+        file.write_bytes(one.mutant.apply(one.source))
+        try:
+            return not all(passes(self.tree, *run) for run in zip(suites, limits, strict=True))
+        finally:
+            file.write_bytes(one.source)
 
 
 def passes(tree: Path, tests: list[str], seconds: float | None) -> bool:
@@ -145,35 +193,31 @@ def main(argv: list[str]) -> int:
         for one in chosen:
             show_change(one, "bold")
         return 0
-    folder = stage.folder.relative_to(args.root).as_posix()
-    suites = [[f"{folder}/test_stage.py"]]
-    if args.contract:
-        suites.append(["tests/contract", "--stage", stage.nn])
-    survivors = []
+    survivors, older = [], 0
     with copied(args.root, args.keep) as tree:
-        limits = []
-        for tests in suites:
-            began = time.monotonic()
-            if not passes(tree, tests, None):
-                raise UserError(f"{' '.join(tests)} fails without any fault: mend that first")
-            limits.append(3 * (time.monotonic() - began) + SPARE)
+        tests = Tests(tree, args.contract)
         for one in chosen:
-            file = tree / folder / "engine" / one.path
-            file.write_bytes(one.mutant.apply(one.source))
-            unnoticed = all(passes(tree, *run) for run in zip(suites, limits, strict=True))
-            file.write_bytes(one.source)
-            if unnoticed:
-                survivors.append(one)
-                show_change(one, "bold red")
-                if args.keep:
-                    (tree / f"survivor-{one.number}.diff").write_text(one.diff(f"{folder}/engine"), "utf-8")
-            else:
+            if tests.notice(stage, args.root, one):
                 show(Text(f"{one}  noticed", style="bright_black"))
+                continue
+            who = next(
+                (s for s, same in earlier(one, stage, args.root) if tests.notice(s, args.root, same)), None
+            )
+            if who:
+                show(Text(f"{one}  noticed by stage {who.nn}, which has the line too", style="bright_black"))
+                older += 1
+                continue
+            survivors.append(one)
+            show_change(one, "bold red")
+            if args.keep:
+                folder = stage.engine.relative_to(args.root).as_posix()
+                (tree / f"survivor-{one.number}.diff").write_text(one.diff(folder), "utf-8")
         if args.keep:
             note(f"The copy: {tree}")
     noticed = len(chosen) - len(survivors)
     share = 100 * noticed / max(len(chosen), 1)
-    show(Text(f"{noticed} of {len(chosen)} faults noticed: {share:.0f} %", style="bold"))
+    where = f", {older} of them by the tests of an earlier stage" if older else ""
+    show(Text(f"{noticed} of {len(chosen)} faults noticed: {share:.0f} %{where}", style="bold"))
     if share < args.bar:
         note("Each of the others is harmless for a reason, or wants a test.")
         return 1
