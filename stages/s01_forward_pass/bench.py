@@ -1,4 +1,4 @@
-"""How long one forward pass takes, by the length of the prompt, and how near it comes to what the machine can do.
+"""How long a forward pass takes, by the length of the prompt, and how close it comes to what the machine can do.
 
 First every layer is compared with transformers; only then the clock runs. Both models compute the hidden states of all
 tokens and the logits of the last, in turns. The times are shown beside two bounds: all weights must be read once, however
@@ -68,7 +68,7 @@ def random_tokens(count: int, config: ModelConfig, seed: int) -> list[int]:
 
 def time_lengths(result: Result, sides: dict[str, Forward], prompt: list[int], lengths: Sequence[int],
                  model: Model, repeats: int) -> None:  # fmt: skip
-    """Check and time every side at every length, beside the bound there."""
+    """Checks and times every side at every length, next to the bound."""
     bandwidth, rate = read_bandwidth(model.device), matmul_rate(model.device, model.dtype)
     result.add("read_bandwidth", bandwidth / 1e9, "GB/s")
     result.add("matmul_rate", rate / 1e12, "TFLOP/s")

@@ -46,7 +46,7 @@ def measure(run: Run) -> None:
 
 
 def measure_model(name: str, device: torch.device, run: Run) -> None:
-    """Checks, times, records. Raises AssertionError where two sides write different tokens."""
+    """Checks, times, records. Raises AssertionError if two sides write different tokens."""
     lengths = LENGTHS[:3] if run.quick else LENGTHS
     case = prepare(name, device, resolve_dtype(run.args.dtype, device), lengths)
     heading(f"{case.name}: {case.weights}, {str(case.dtype).removeprefix('torch.')} on {device}")
@@ -84,7 +84,7 @@ def record_lengths(case: Case, result: Result) -> None:
 
 
 def record_rates(case: Case, result: Result) -> None:
-    """Decoding beside transformers and beside the bound; prefill of half the text."""
+    """Decoding next to transformers and to the bound; prefill of half the text."""
     for key, side in (("decode", "with"), ("transformers_decode", "transformers")):
         rates = [one.decode_rate for one in case.runs[side]]
         result.add(f"{key}_tokens_per_s", unit="tokens/s", samples=rates)

@@ -1,4 +1,4 @@
-"""Stage 04's benchmark: what HTTP adds to a token, when the first one arrives, and whether the server stays awake.
+"""Stage 04's benchmark: what HTTP adds to a token, when the first one arrives, and whether the server keeps answering.
 
 Bare loop, facade, streamed and whole answers are checked to be the same text before the clock runs and in every run.
 """
@@ -88,7 +88,7 @@ def measure(run: Run) -> None:
 
 
 def trials(sides: Sides, prompt: list[int], count: int, repeats: int) -> dict[str, list[Trial]]:
-    """Trials of all ways in turns, each of the same text."""
+    """Trials of all ways, in turns, each with the same text."""
     reference = sides.run("loop", prompt, count)
 
     def run_once(way: str) -> Trial:
@@ -129,7 +129,7 @@ def at(trial: Trial, n: int) -> float:
 
 
 def record_first(result: Result, trials: dict[str, list[Trial]]) -> None:
-    """Time to the first token: of short texts, many of them."""
+    """Time to the first token, from many short texts."""
     first = {way: [one.seconds[0] for one in trials[way]] for way in ("loop", "engine", "stream")}
     for way, seconds in first.items():
         result.add_times("ttft_ms" if way == "stream" else f"{way}_ttft_ms", seconds, "ms")

@@ -1,4 +1,4 @@
-"""The causal mask drawn, and the same forward pass without it: what a token expects once it can see the future."""
+"""A picture of the causal mask, and a forward pass without it: what a token expects once it can see the future."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..engine.attention import CausalAttention, causal_mask, softmax_attention
 
 
 class Unmasked(CausalAttention):
-    """Every token sees all tokens, also those that come after it."""
+    """Every token sees all tokens, including later ones."""
 
     def __call__(self, layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [N, Hq, D], k and v [N, Hkv, D] -> [N, Hq, D]."""
@@ -26,7 +26,7 @@ class Unmasked(CausalAttention):
 
 
 def mask_picture(pieces: Sequence[str]) -> RenderableType:
-    """A row for each token that looks, a column for each token it may look at."""
+    """One row for each token that looks, one column for each token it may look at."""
     mask = causal_mask(len(pieces), None, torch.device("cpu"))
     names = [short(text) for text in pieces]
     rows = [[name, *map(cell, row)] for name, row in zip(names, mask.tolist(), strict=True)]

@@ -1,6 +1,6 @@
 """Two readers of one answer, side by side: one that gets it whole, and one that reads it as a stream.
 
-The server answers one request at a time, so each is measured alone; what they had at each moment is then shown together,
+The server answers one request at a time, so each is measured alone; what they had at each moment is then shown side by side,
 slowed down, because a small model writes faster than people read.
 """
 
@@ -18,13 +18,8 @@ from common.terminal.console import QUIET, console, live, make_table, note, prin
 from .wire import Call, curl, payload, text_of
 
 REPLAY_S, FRAMES_PER_S = 5.0, 25
-MOMENTS = (
-    0.0,
-    0.25,
-    0.5,
-    0.75,
-    1.0,
-)  # shown where nothing can be redrawn, as parts of the time after the first text
+# Shown where nothing can be redrawn, as parts of the time after the first text.
+MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(slots=True)
@@ -43,7 +38,7 @@ class Reader:
         return self.texts[-1][0]
 
     def at(self, seconds: float) -> str:
-        """All the text that is there after `seconds`."""
+        """The text that has arrived after `seconds`."""
         return "".join(text for when, text in self.texts if when <= seconds)
 
 
@@ -71,7 +66,7 @@ def stream_reader(call: Call, url: str) -> Reader:
 
 
 def replay(*readers: Reader) -> None:
-    """What each reader has as time goes by: redrawn on a terminal, a table of moments elsewhere."""
+    """Shows what each reader has as time goes by: redrawn on a terminal, elsewhere as a table of moments."""
     end = max(reader.last for reader in readers if reader.texts)
     if not console.is_interactive:
         first = min(reader.first for reader in readers if reader.texts)
