@@ -60,8 +60,10 @@ class Planted:
         )
 
 
-def choose(stage: Stage, names: list[str] | None, count: int, seed: int) -> tuple[list[Planted], int]:
-    """-> (the sample, how many there are). Raises UserError for a file that is not there."""
+def choose(
+    stage: Stage, names: list[str] | None, count: int, seed: int, only: list[int] | None = None
+) -> tuple[list[Planted], int]:
+    """-> (the sample, or those asked for by number, how many there are). Raises UserError for a file that is not there."""
     diff = stage.manifest.diff
     chosen = names or [
         path for path in diff.files if diff.kind(path) != "removed" and not path.endswith("__init__.py")
@@ -77,20 +79,23 @@ def choose(stage: Stage, names: list[str] | None, count: int, seed: int) -> tupl
         source = file.read_bytes()
         pool += [(path, source, mutant) for mutant in mutants(source)]
     sample = random.Random(seed).sample(range(len(pool)), min(count, len(pool)))
-    return [Planted(number, *pool[number]) for number in sorted(sample)], len(pool)
+    chosen_numbers = sorted(sample) if only is None else [n for n in only if 0 <= n < len(pool)]
+    return [Planted(number, *pool[number]) for number in chosen_numbers], len(pool)
 
 
-def earlier(one: Planted, stage: Stage, root: Path) -> Iterator[tuple[Stage, Planted]]:
-    """The same fault in the stages before, the nearest first, as long as they have the line."""
+def earlier(one: Planted, stage: Stage, root: Path) -> list[tuple[Stage, Planted]]:
+    """The same fault in the stages before that have the line, the one that brought it first: it has a test, if any has."""
     wanted = (one.mutant.kind, *one.mutant.lines(one.source))
+    found: list[tuple[Stage, Planted]] = []
     before = neighbour(stage, -1, root)
     while before and (file := before.engine / one.path).is_file():
         source = file.read_bytes()
         same = [m for m in mutants(source) if (m.kind, *m.lines(source)) == wanted]
         if not same:
-            return
-        yield before, Planted(one.number, one.path, source, same[0])
+            break
+        found.append((before, Planted(one.number, one.path, source, same[0])))
         before = neighbour(before, -1, root)
+    return found[::-1]
 
 
 @contextmanager
@@ -164,6 +169,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--files", nargs="+", metavar="FILE", help="files of engine/ (those that the stage adds or changes)"
     )
+    parser.add_argument("--only", nargs="+", type=int, metavar="NUMBER", help="these faults, by number")
     parser.add_argument(
         "--contract",
         action="store_true",
@@ -187,7 +193,7 @@ def show_change(one: Planted, style: str) -> None:
 def main(argv: list[str]) -> int:
     args = arguments(argv)
     stage = find_stage(args.stage, args.root)
-    chosen, there = choose(stage, args.files, args.count, args.seed)
+    chosen, there = choose(stage, args.files, args.count, args.seed, args.only)
     heading(f"{stage.nn} {stage.title}: {len(chosen)} of {there} possible faults")
     if args.list:
         for one in chosen:
