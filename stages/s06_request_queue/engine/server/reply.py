@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -40,6 +41,10 @@ class Reply:
         if not prompts:
             raise Refused("prompt", "prompt: is empty, give at least one token")
         choices = self.body.params(self.body.limit()[1])
+        if self.chat:
+            # A base model has no token that ends its turn, but a string: the beginning of the user's next line.
+            ends = self.engine.tokenizer.chat_stop
+            choices = [replace(params, stop=(*params.stop, *ends)) for params in choices]
         if len(prompts) * len(choices) > MAX_CHOICES:
             asked = f"{len(prompts)} prompts with {len(choices)} choices each"
             raise Refused("prompt", f"prompt: {asked} are more than {MAX_CHOICES} in one request")
