@@ -36,7 +36,7 @@ PLOTS = Path(__file__).parent / "plots"  # of runs that are not recorded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parse(sys.argv[1:] if argv is None else argv)
     if args.figure:
         folder = args.results or RESULTS / machine_folder()
         return draw(folder, into_of(folder))

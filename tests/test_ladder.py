@@ -81,7 +81,7 @@ def test_a_stage_is_measured_in_a_process_of_its_own_on_the_shipped_weights(tmp_
         assert not {"failed", "wrong"} & set(found), found
         assert found["compared"] == (1 if side == "s01" else 15)
         assert found["numbers"]["ttft_ms"] > 0
-        assert found["numbers"]["peak_bytes"] > found["numbers"]["base_bytes"] > 1e6
+        assert found["numbers"]["peak_bytes"] >= found["numbers"]["base_bytes"] > 1e6
         if side == "s01":
             assert found["skipped"] == {"crowd": "computes one token only"}
             assert "decode_tokens_per_s" not in found["numbers"]
@@ -422,7 +422,7 @@ def test_figures_come_from_results_alone(tmp_path):
         ("--peers nobody", "peer: 'nobody' is not one of transformers, "),
         ("--peers all,none", "all and none stand alone"),
         ("--device tpu", "device 'tpu': choose from"),
-        ("--dtype float8", "dtype 'float8': possible are"),
+        ("--dtype float8", "dtype 'float8': choose from"),
         ("--prompt-tokens 2000", "prompt and new tokens make 2128, but storyteller's window is 1024"),
         ("--batch 1,x", "write whole numbers from 1 on"),
         ("--batch 2 --reference", "--batch and --reference: one at a time"),
@@ -459,7 +459,7 @@ def test_stages_are_chosen_by_number_and_for_batches_by_what_they_can():
 
 def test_the_command_of_a_result_repeats_it():
     args = options.parse("--quick --crowd 4 --batch 1,2 --results x --commit abcdef0 --fresh".split())
-    assert args.command == "python -m benchmarks.run --crowd 4 --batch 1,2 --quick"
+    assert args.command == "python -m benchmarks.run --quick --crowd 4 --batch 1,2"
     assert (args.prompt_tokens, args.new_tokens, args.repeats, args.kind) == (32, 32, 1, "batch")
     assert options.parse([]).command == "python -m benchmarks.run"
     assert options.parse([]).result == "ladder"

@@ -128,10 +128,10 @@ def test_stages_that_do_not_exist_are_planned_and_others_are_not(tmp_path):
 
 
 def test_first_lines_say_how_many_stages_are_here():
-    words = (
+    numbers = (
         "No One Two Three Four Five Six Seven Eight Nine Ten Eleven Twelve Thirteen Fourteen Fifteen Sixteen"
     )
-    words = [*words.split(), "Seventeen", "Eighteen", "Nineteen", "All"]
+    words = [*numbers.split(), "Seventeen", "Eighteen", "Nineteen", "All"]
     first = TEXT.split("```")[0]
     assert f"**{words[len(stages())]} of twenty stages are here**" in first
 

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from common.bench.bandwidth import decode_bound, kv_bytes_per_token, total_bytes, weight_bytes
-from common.loader import load_config
-from common.models import new_model
+from common.loader import load_config, on_meta
 
 __all__ = ["Shapes"]
 
@@ -28,9 +27,7 @@ class Shapes:
     @classmethod
     def of(cls, folder: Path, dtype: str) -> Shapes:
         kind: torch.dtype = getattr(torch, dtype)
-        with torch.device("meta"):
-            model: Any = new_model(load_config(folder))
-        return cls(model.to(kind), kind.itemsize)
+        return cls(on_meta(load_config(folder)).to(kind), kind.itemsize)
 
     @property
     def total_bytes(self) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from common.bench.harness import slug
+from common.bench.harness import slug, typed
 from common.errors import UserError
 from common.loader import resolve_device, resolve_dtype
 from common.terminal.command_line import (
@@ -29,11 +28,9 @@ EXAMPLES = ("", "--quick", "--stages 2,3,7-8 --peers transformers,llama.cpp", "-
 FULL = {"repeats": 3, "prompt_tokens": 64, "new_tokens": 128, "crowd": 16}
 QUICK = {"repeats": 1, "prompt_tokens": 32, "new_tokens": 32, "crowd": 8}
 KINDS = {"batch": "batch", "contexts": "memory", "reference": "reference"}  # flag -> what is measured
-# Change nothing that is measured.
-_WHERE = ("results", "fresh", "commit", "kind", "result", "command", "figure")
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The flags, with `kind` (what is measured), `result` (its file's name) and `command` added."""
     args = parser().parse_args(argv)
     asked = [name for name in KINDS if getattr(args, name)]
@@ -51,7 +48,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         raise UserError(
             f"--commit {args.commit!r}: write 7 to 40 hexadecimal digits, as git rev-parse HEAD gives"
         )
-    args.command = command(args)
+    args.command = typed(PROG, argv)
     return args
 
 
@@ -108,14 +105,3 @@ def counts(least: int) -> Callable[[str], list[int]]:
         return sorted({int(part) for part in parts})
 
     return parse
-
-
-def command(args: argparse.Namespace) -> str:
-    """What was asked for, as it would be typed; where the result goes does not matter."""
-    usual = vars(parser().parse_args([])) | (QUICK if args.quick else FULL)
-    words = [PROG]
-    for name, value in vars(args).items():
-        if name not in _WHERE and value != usual.get(name):
-            text = ",".join(map(str, value)) if isinstance(value, list) else shlex.quote(str(value))
-            words.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {text}"))
-    return " ".join(words)

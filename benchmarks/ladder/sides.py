@@ -19,8 +19,8 @@ import torch
 from benchmarks.sides import Served
 from common.bench.load import Job, drive
 from common.errors import UserError
-from common.loader import fill, load_config, materialize
-from common.models import Model, new_model
+from common.loader import load_weights
+from common.models import Model
 from common.tokenizer import Tokenizer
 from common.tutorial.chain import find_stage, load_stage
 
@@ -40,15 +40,10 @@ class Parts:
 
 @lru_cache(maxsize=1)
 def load(folder: str, device: str, dtype: str) -> Parts:
-    """A checkpoint; unlike `common.loader.load_model` also one without a tokenizer. Raises UserError."""
-    path = Path(folder)
-    config = load_config(path)
-    with torch.device("meta"):
-        model: Any = new_model(config)
-    materialize(model, torch.device(device), getattr(torch, dtype))
-    fill(model, path)
+    """A checkpoint, also one without a tokenizer; once per process. Raises UserError."""
+    model, path = load_weights(Path(folder), device, dtype), Path(folder)
     tokenizer = Tokenizer.from_folder(path) if (path / "tokenizer.json").exists() else None
-    return Parts(model.eval(), tokenizer, config)
+    return Parts(model, tokenizer, model.config)
 
 
 class StageSide:

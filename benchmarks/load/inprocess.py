@@ -13,9 +13,8 @@ import time
 from types import ModuleType
 from typing import Any
 
-from common.bench.shapes import PUBLISHED, published
+from common.bench.shapes import load_parts
 from common.errors import UserError
-from common.loader import build_model, load_model
 from common.options import add_options, read_options
 from common.terminal.command_line import Parser
 
@@ -38,12 +37,7 @@ def load_engine(stage: str, model: str, options: list[str]) -> tuple[ModuleType,
     parser = Parser(prog=f"options of stage {stage}'s engine", allow_abbrev=False)
     add_options(parser, package.EngineConfig)
     config = read_options(package.EngineConfig, vars(parser.parse_args(options)))
-    if model in PUBLISHED:
-        shape = published(model)
-        parts = build_model(shape, config.device, config.dtype), None, shape
-    else:
-        parts = load_model(model, config.device, config.dtype)  # type: ignore[assignment]
-    return package, package.Engine(*parts, config)
+    return package, package.Engine(*load_parts(model, config.device, config.dtype), config)
 
 
 class EngineTarget:

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 
-from common.bench.shapes import PUBLISHED, published
+from common.bench.shapes import load_parts
 from common.equality import forgive, near_tie_rule
 from common.errors import UserError
-from common.loader import build_model, load_model
 from common.models import Model
 from common.options import add_options, read_options
 from common.terminal.command_line import Parser
@@ -95,13 +94,6 @@ def load(
         config = read_options(package.EngineConfig, vars(parser.parse_args([*flags, *options])))
     rows = min(batch, config.max_num_seqs) if "max_num_seqs" in known else 1
     return Loaded(number, package, package.Engine(*parts, config), parts[0], parts[2], rows)
-
-
-def load_parts(model: str, device: str, dtype: str) -> tuple[Any, Any, Any]:
-    if model in PUBLISHED:
-        shape = published(model)
-        return build_model(shape, device, dtype), None, shape
-    return load_model(model, device, dtype)
 
 
 def check_window(window: int, prompt: int, new: int) -> None:

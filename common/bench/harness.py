@@ -43,9 +43,10 @@ from common.terminal.console import note, table, warn
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Bench", "Run", "show_table", "slug"]
+__all__ = ["Bench", "Run", "show_table", "slug", "typed"]
 
-_NOT_WORK = ("--results", "--figure")  # flags that do not change what is measured
+# Flags that do not change what is measured, and whether a value follows.
+_NOT_WORK = {"--results": True, "--commit": True, "--figure": False, "--fresh": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +136,7 @@ class Run:
     @property
     def command(self) -> str:
         """What was typed, with every flag that decides what is measured."""
-        flags, words = [], iter(self.argv)
-        for word in words:
-            if word.split("=")[0] not in _NOT_WORK:
-                flags.append(word)
-            elif word == "--results":
-                next(words, None)
-        return shlex.join(["python", "-m", f"{self.bench.package}.bench", *flags])
+        return typed(f"python -m {self.bench.package}.bench", self.argv)
 
     def result(
         self,
@@ -177,6 +172,18 @@ class Run:
         # A module of its own, imported late: it needs matplotlib, which a GPU box may lack.
         for path in importlib.import_module(f"{self.bench.package}.lesson.figure").draw(name):
             note(f"drawn in {path}")
+
+
+def typed(program: str, argv: Sequence[str]) -> str:
+    """The command that measures the same again: what was typed, less where the result goes."""
+    flags, words = list[str](), iter(argv)
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if flag not in _NOT_WORK:
+            flags.append(word)
+        elif _NOT_WORK[flag] and not equals:
+            next(words, None)
+    return " ".join(filter(None, (program, shlex.join(flags))))
 
 
 def slug(name: str) -> str:

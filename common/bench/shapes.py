@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from common.loader import build_model, load_model
 from common.models import ModelConfig, read_config
 from common.terminal.command_line import choose
 
-__all__ = ["PUBLISHED", "published"]
+__all__ = ["PUBLISHED", "load_parts", "published"]
 
 
 def _gpt2(width: int, layers: int, heads: int) -> dict[str, Any]:
@@ -51,3 +54,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 def published(name: str) -> ModelConfig:
     """The config of a published shape. Raises UserError naming those there are."""
     return read_config(PUBLISHED[choose("shape", name, PUBLISHED)])
+
+
+def load_parts(
+    name: str, device: str | torch.device, dtype: str | torch.dtype
+) -> tuple[Any, Any, ModelConfig]:
+    """(model, tokenizer, config), as `load_model`; a published shape has random weights and no tokenizer (None)."""
+    if name not in PUBLISHED:
+        return load_model(name, device, dtype)
+    shape = published(name)
+    return build_model(shape, device, dtype), None, shape
