@@ -20,7 +20,7 @@ import benchmarks.run as command
 from benchmarks.ladder import contest, options, race, screen
 from benchmarks.ladder.check import check
 from benchmarks.ladder.contest import Contestant
-from benchmarks.ladder.measure import answer, rule_of
+from benchmarks.ladder.measure import answer, before_weights, memory, rule_of
 from benchmarks.ladder.numbers import of_run, unit_of
 from benchmarks.ladder.race import LONG, Answers, Race
 from benchmarks.ladder.record import result_of
@@ -145,6 +145,18 @@ def test_each_timed_run_follows_an_untimed_one_with_other_tokens_on_an_empty_eng
         "reset", ([PROMPTS[0][::-1]], [2]), ([PROMPTS[0]], [5]),
         "reset", ([p[::-1] for p in PROMPTS[1:]], [2, 2]), (PROMPTS[1:], [5, 5]),
     )  # fmt: skip
+
+
+def test_on_a_gpu_memory_is_what_torch_counts_or_nothing(monkeypatch):
+    on_gpu = replace(SETUP, device="cuda:0")
+    monkeypatch.setattr("common.memory.peak_memory", lambda device: 10**9)
+    assert memory(on_gpu, base=0) == {"peak_bytes": 1e9}
+    monkeypatch.setattr(
+        "common.memory.peak_memory", lambda device: 10
+    )  # less than the weights: a library of its own
+    assert memory(on_gpu, base=0) == {}
+    assert memory(SETUP, base=5) == {"peak_bytes": 10, "base_bytes": 5}
+    assert before_weights("s08", on_gpu) == before_weights("transformers", SETUP) == 0
 
 
 def test_in_sixteen_bits_a_text_after_a_tie_is_followed_to_its_end(monkeypatch):
