@@ -1,1 +1,1 @@
-"""Stage 05: draws with temperature, truncation, penalties and a seed, the same in any company."""
+"""Stage 05: draws with temperature, truncation, penalties and a seed, the same alone and in a batch."""

@@ -32,7 +32,7 @@ from .lesson.pictures import cascade, sparkline
 from .lesson.presets import COLUMNS, PRESETS, settings
 from .lesson.runs import Run, Scene
 
-OWN = (
+PARAMETERS = (
     "temperature",
     "top_k",
     "top_p",
@@ -42,7 +42,7 @@ OWN = (
     "frequency_penalty",
 )
 GLASS: dict[str, Any] = {"temperature": 0.8, "top_k": 10, "top_p": 0.9, "min_p": 0.05}
-LOOKED_AT = 16  # tokens, of which the most open one is put under glass
+EXAMINED = 16  # tokens, of which the most open one is put under glass
 SAMPLES = 3
 
 
@@ -62,7 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"only this one (repeatable): {', '.join(PRESETS)}",
     )  # fmt: skip
     group = parser.add_argument_group("a preset of your own")
-    for name in OWN:
+    for name in PARAMETERS:
         kind = number(int, 0) if name == "top_k" else float
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X")
     return parser.parse_args(argv)
@@ -71,7 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def presets(args: argparse.Namespace) -> dict[str, SamplingParams]:
     """The chosen ones, with the seed. Raises UserError for a value out of range."""
     chosen = {name: PRESETS[name] for name in (args.preset or PRESETS)}
-    own = {name: getattr(args, name) for name in OWN if getattr(args, name) is not None}
+    own = {name: getattr(args, name) for name in PARAMETERS if getattr(args, name) is not None}
     if own:
         chosen["yours"] = {"temperature": 1.0, **own}
     return {name: SamplingParams(seed=args.seed, **values) for name, values in chosen.items()}
@@ -130,7 +130,7 @@ def flat(text: str) -> str:
 
 
 def show_widths(runs: dict[str, Run]) -> None:
-    """A small bar a step: the entropy of what was drawn from; in numbers its mean, as nats and as so many tokens."""
+    """A small bar a step: the entropy of what was drawn from; its mean in nats, and as a number of equally likely tokens."""
     highest = max(max(one.drawn) for one in runs.values())
     rows = []
     for name, one in runs.items():
@@ -140,7 +140,9 @@ def show_widths(runs: dict[str, Run]) -> None:
             [name, Styled(sparkline(one.drawn, highest), style="cyan"), f"{mean:.2f}", f"{effective(mean):,.1f}", left]
         )  # fmt: skip
     table(None, ["preset", "entropy of each step", "nats", "effective vocabulary", "left"], rows)
-    note("Entropy says how open a draw was: 0 is no choice; exp(mean) is so many equally likely tokens.")
+    note(
+        "Entropy says how open a draw was: 0 is no choice; exp(mean) is the equivalent number of equally likely tokens."
+    )
     note("Left: how many tokens could be drawn at all (median). A tail of unlikely ones hardly adds entropy.")
 
 
@@ -149,7 +151,7 @@ def show_glass(scene: Scene, args: argparse.Namespace, chosen: dict[str, Samplin
     params = chosen.get("yours", SamplingParams())
     if not params.truncates:
         params = SamplingParams(seed=args.seed, **GLASS)
-    made = list(islice(scene.tokens(params), LOOKED_AT))
+    made = list(islice(scene.tokens(params), EXAMINED))
     at = max(range(len(made)), key=lambda i: entropy(made[i].logits.float().softmax(-1)))
     before = scene.tokenizer.decode([*scene.prompt, *(one.id for one in made[:at])])
     show("", Styled(f"after: {flat(before)}", style="bright_black"))
@@ -175,7 +177,7 @@ def show_samples(scene: Scene, params: SamplingParams) -> None:
     table(None, ["sample", "text"], rows)
     different = len({text for _, text in rows})
     note(
-        f"{SAMPLES} samples, {different} different texts. A server's `n` asks for them; each can be had again."
+        f"{SAMPLES} samples, {different} different texts. A server's `n` asks for them; each can be drawn again."
     )
 
 

@@ -1,5 +1,5 @@
 """Stage 05's promises: the tokens that may be drawn are transformers', the draws follow their probabilities, and a seed
-gives the same text in any company."""
+gives the same text in any batch."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def test_the_noise_of_a_seed_never_changes():
     ]
 
 
-# In any company
+# In any batch
 
 mixtures = st.lists(
     st.fixed_dictionaries(
@@ -637,6 +637,21 @@ def test_wrong_flags_are_answered_in_one_line(demo, capsys, flags, message):
     assert message in err
     assert err.count("\n") == 1
     assert out == ""
+
+
+def test_the_experiment_counts_draws_that_follow_the_probabilities(capsys):
+    from .lesson import race
+
+    assert run(race.main, ["--draws", "20000"]) == 0
+    rows = [
+        line.split()
+        for line in capsys.readouterr().out.splitlines()
+        if line.split()[:1] in [[t] for t in race.TOKENS]
+    ]
+    assert [row[0] for row in rows] == list(race.TOKENS)
+    for _, probability, drawn, alone in rows:
+        assert float(drawn) == pytest.approx(float(probability), abs=0.02)
+        assert float(alone) == pytest.approx(0.25, abs=0.02)
 
 
 def test_sparkline_is_as_wide_as_asked():

@@ -1,13 +1,12 @@
 """Exercise 1: top-p without sorting.
 
-Where a distribution is flat, thousands of tokens make up top-p, and the engine sorts the whole vocabulary to find
-them. But nobody needs their order: one number is enough, the least probability that still belongs to the set. It can
-be found by trying. Above a high threshold lies too little mass, above a low one enough: halve the distance, as when you
-look for a word in a dictionary. A pass over the vocabulary for each try is far cheaper than sorting it, and a GPU makes
-it for many rows at once.
+The engine sorts the whole vocabulary to find the tokens of top-p. But their order does not matter: one number is
+enough, the lowest probability that still belongs to the set. You can find it by trying. Above a high threshold there is
+too little mass, above a low one enough: halve the distance each time, as when you look up a word in a dictionary. One
+try is one pass over the vocabulary, and a GPU makes it for many rows at once.
 
-How often must one halve? A float32 has 32 bits, and those of positive floats are ordered as their values are
-(`x.view(torch.int32)`): so the threshold can be made exactly, one bit after the other.
+How many times must you halve? A float32 has 32 bits, and the bits of positive floats are ordered as the floats are
+(`x.view(torch.int32)`). So you can make the threshold exactly, one bit after the other.
 
 Fill in `top_p`. `pytest stages/s05_sampling/exercises/test_ex1_no_sorting.py` checks it.
 """

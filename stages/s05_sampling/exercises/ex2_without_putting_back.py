@@ -1,8 +1,8 @@
 """Exercise 2: several different tokens from one set of noise.
 
-`argmax(logits + noise)` with Gumbel noise is a draw. And the second highest? It is a draw from what is left when the first
-is taken out, the third one from what is left then, and so on: the n highest are n draws without putting back (Vieira,
-2014; Kool et al., 2019). It is how a beam of different continuations is drawn, or a bag of candidates for a draft.
+`argmax(logits + noise)` with Gumbel noise is a draw. And the second highest? It is a draw from what is left when the
+first is taken out, the third one from what is left then, and so on: the n highest are n draws without replacement
+(Vieira, 2014; Kool et al., 2019). That is how to draw several different continuations, or the candidates of a draft.
 
 Fill in the functions. `pytest stages/s05_sampling/exercises/test_ex2_without_putting_back.py` checks them.
 """

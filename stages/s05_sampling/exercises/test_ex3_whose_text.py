@@ -49,7 +49,7 @@ def test_the_prompt_says_nothing():
     assert abs(exercise.score(lambda i, token: fake(i, 0.5772156649), tokens, prompt)) < 1e-6
 
 
-def test_the_owner_is_found_among_several_and_nobody_where_there_is_none():
+def test_the_right_seed_is_found_among_several_and_none_where_there_is_none():
     owners = {str(seed): noise_of(seed) for seed in (1, 2, 3)}
     assert [exercise.whose(owners, *text(seed)) for seed in (1, 2, 3)] == ["1", "2", "3"]
     assert exercise.whose(owners, *text(99)) is None
