@@ -18,7 +18,20 @@ from common.terminal.console import facts, heading, note
 
 from . import engine
 from .lesson.crowd import CONTEXT, NEW, Crowd, dissect, measure_crowd
-from .lesson.traffic import BUDGET, LIMITS, LONG, LONGS, PROMPTS, RATE, READERS, REQUESTS, ROWS, Traffic
+from .lesson.traffic import (
+    BUDGET,
+    CALM,
+    CALM_RATE,
+    LIMITS,
+    LONG,
+    LONGS,
+    PROMPTS,
+    RATE,
+    READERS,
+    REQUESTS,
+    ROWS,
+    Traffic,
+)
 
 TEXT = (
     "In a village at the edge of the great forest there lived an old woodcutter who had three sons and one axe. "
@@ -43,6 +56,8 @@ def measure(run: Run) -> None:
     work = Traffic((first.model, first.tokenizer, first.model_config), first.encode(TEXT * 8))
     heading("A trace of arrivals, in stage 07, in static mode and continuous")
     trace = work.trace(run.repeats, args.seed)
+    heading("Fewer arrivals, in stage 07 and continuous")
+    calm = work.calm(run.repeats, args.seed)
     heading("Long prompts among readers, whole and in chunks")
     chunks = work.chunks(run.repeats)
     heading(f"{ROWS} requests at once, against transformers")
@@ -55,11 +70,12 @@ def measure(run: Run) -> None:
         "chunked and whole prompts, transformers for the full batch"
     )
     result = run.result(
-        checked, first.model.device, first.model.dtype, requests=REQUESTS, rate=RATE, prompt_tokens=list(PROMPTS),
-        new_tokens=list(LIMITS), rows=ROWS, readers=READERS, long_prompt_tokens=LONG, long_prompts=LONGS,
+        checked, first.model.device, first.model.dtype, requests=REQUESTS, rate=RATE, calm_requests=CALM,
+        calm_rate=CALM_RATE, prompt_tokens=list(PROMPTS), new_tokens=list(LIMITS), rows=ROWS, readers=READERS, long_prompt_tokens=LONG, long_prompts=LONGS,
         budget=BUDGET, crowd_prompt_tokens=CONTEXT, crowd_new_tokens=NEW,
     )  # fmt: skip
     record_trace(trace, result)
+    record_calm(calm, result)
     result.add("before_computed_tokens", work.computed_before, "tokens", note="padding included")
     record_chunks(chunks, result)
     record_crowd(together, result)
@@ -86,6 +102,21 @@ def record_trace(trace: dict[str, list[list[Served]]], result: Result) -> None:
     result.add_ratio("trace_ttft_ratio", "before_ttft_ms", "after_ttft_ms")
     needed = sum(len(job.prompt) + job.limit - 1 for job in jobs)
     result.add("needed_tokens", needed, "tokens", note="prompts and answers of the trace, last tokens aside")
+
+
+def record_calm(calm: dict[str, list[list[Served]]], result: Result) -> None:
+    """A load that both stages can serve: how long the clients wait for the first token."""
+    for side, runs in calm.items():
+        result.add_times(f"calm_{side}_ttft_ms", [s.ttft for one in runs for s in one], "ms")
+        record_gaps(result, f"calm_{side}", [s for one in runs for s in one])
+    jobs = [s.job for s in calm["after"][0]]
+    offered = sum(job.limit for job in jobs) / max(job.due for job in jobs)
+    result.add(
+        "calm_offered_tokens_per_s",
+        offered,
+        "tokens/s",
+        note="tokens that the calm trace asks for per second",
+    )
 
 
 def record_gaps(result: Result, name: str, served: Sequence[Served]) -> None:
@@ -131,7 +162,9 @@ def show(result: Result) -> None:
     }  # fmt: skip
     show_table(result, "same trace", SIDES, columns)
     parts = [key for key in result.values if re.fullmatch(r"step_\w+_ms", key)]
+    calm = [result[f"calm_{side}_ttft_ms"] for side in ("before", "after")]
     facts({
+        "TTFT P50 of fewer arrivals": f"{calm[0]:.0f} ms in stage 07, {calm[1]:.0f} ms continuous",
         "readers among long prompts": f"ITL P99 {result['whole_itl_p99_ms']:.1f} ms whole, {result['chunked_itl_p99_ms']:.1f} ms in chunks; "
         f"TTFT of the long ones {result['whole_long_ttft_ms']:.0f} and {result['chunked_long_ttft_ms']:.0f} ms",
         f"{ROWS} at once": f"{result['ours_decode_tokens_per_s']:,.0f} tokens/s, transformers "

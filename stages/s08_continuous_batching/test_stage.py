@@ -44,7 +44,7 @@ def build(parts):
 
 @pytest.fixture(scope="module")
 def alone(build):
-    """alone(prompt, way, count): the tokens of a request that has an engine of its own, prompt run whole."""
+    """alone(prompt, way, count): the tokens of a request that has an engine to itself, its prompt run whole."""
     known: dict = {}
 
     def tokens(prompt, way, count):
@@ -58,7 +58,7 @@ def alone(build):
 
 
 def params(count, **more):
-    """Fixtures' models end texts at random; a test that counts tokens does not want that."""
+    """The random models of the fixtures end texts at random, which a test that counts tokens does not want."""
     return engine.SamplingParams(count, **dict(ignore_eos=True) | more)
 
 
@@ -110,7 +110,7 @@ def test_late_request_joins_a_running_batch_at_the_next_step(build, alone):
     assert (tokens_of(a), tokens_of(b)) == (alone(0, 0, 20), alone(1, 0, 5))
 
 
-def test_shorts_finish_before_longs_whoever_came_first(build, alone):
+def test_shorts_finish_before_longs_in_any_order_of_arrival(build, alone):
     made = build(max_num_seqs=4)
     longs = [add(made, PROMPTS[i], 30) for i in (0, 3)]
     shorts = [add(made, PROMPTS[i], 4) for i in (1, 2, 4)]  # one of them waits for a row
@@ -126,21 +126,21 @@ def test_a_place_that_becomes_free_is_taken_at_the_next_step(build):
         add(made, PROMPTS[i % 2], count, f"r{i}")
     batches = watch(made)
     step_all(made)
-    who = [{name for name, *_ in batch} for batch in batches]
-    assert who == [{"r0", "r1"}] * 3 + [{"r1", "r2"}] * 2 + [{"r1", "r3"}] * 2 + [{"r1"}] * 2
+    names = [{name for name, *_ in batch} for batch in batches]
+    assert names == [{"r0", "r1"}] * 3 + [{"r1", "r2"}] * 2 + [{"r1", "r3"}] * 2 + [{"r1"}] * 2
 
 
-def test_static_mode_lets_nobody_join_before_the_batch_is_done(build, alone):
+def test_static_mode_lets_no_request_join_before_the_batch_is_done(build, alone):
     made = build(max_num_seqs=2, batching_mode="static")
     outs = [add(made, PROMPTS[i % 2], count, f"r{i}")[1] for i, count in enumerate((3, 9, 2, 2))]
     batches = watch(made)
     step_all(made)
-    who = [{name for name, *_ in batch} for batch in batches]
-    assert who == [{"r0", "r1"}] * 3 + [{"r1"}] * 6 + [{"r2", "r3"}] * 2
+    names = [{name for name, *_ in batch} for batch in batches]
+    assert names == [{"r0", "r1"}] * 3 + [{"r1"}] * 6 + [{"r2", "r3"}] * 2
     assert [tokens_of(o) for o in outs] == [alone(i % 2, 0, n) for i, n in enumerate((3, 9, 2, 2))]
 
 
-def test_a_static_batch_begins_whole_whatever_the_budget(build):
+def test_a_static_batch_starts_whole_whatever_the_budget(build):
     made = build(max_num_seqs=3, max_num_batched_tokens=4, batching_mode="static")
     for i in range(3):
         add(made, PROMPTS[3], 2, f"r{i}")
@@ -215,7 +215,7 @@ def test_a_counter_shows_that_no_token_is_computed_twice(build):
     assert made.runner.num_computed == sum(request.num_tokens - 1 for request in requests)
 
 
-def test_grouped_heads_and_rotary_positions_survive_company(random_llama):
+def test_grouped_heads_and_rotary_positions_survive_a_mixed_batch(random_llama):
     parts = load_model(random_llama, "cpu")
     small = dict(max_seq_len=WINDOW, max_num_seqs=3, max_num_batched_tokens=11)
     together = engine.Engine(*parts, engine.EngineConfig(**small)).generate(PROMPTS, params(9))
@@ -330,14 +330,14 @@ def test_the_scheduler_works_without_tensors_first_come_first_served():
     assert starts == sorted(starts)
 
 
-def test_nobody_starves_under_a_flood_of_short_requests():
-    """The bound: each step of a request before it in the queue is one step of waiting at most, whatever comes after it."""
+def test_no_request_starves_under_a_flood_of_short_ones():
+    """The bound: every step of the requests ahead of it costs at most one step of waiting, whatever arrives after it."""
     scheduler = planner(2, max_num_batched_tokens=8)
     before = [fake(f"before {i}", 6, 5) for i in range(4)]
     patient = fake("patient", 30, 5)
     for request in (*before, patient):
         scheduler.add(request)
-    chunks = sum(-(-r.num_prompt_tokens // 7) for r in before)  # at least budget - rows + 1 tokens a step
+    chunks = sum(-(-r.num_prompt_tokens // 7) for r in before)  # at least budget - rows + 1 tokens per step
     bound = chunks + sum(r.max_tokens for r in before)
     steps = 0
     while not patient.started:
@@ -353,7 +353,7 @@ def test_nobody_starves_under_a_flood_of_short_requests():
         assert steps <= bound + -(-30 // 7) + 5
 
 
-def test_rows_are_given_lowest_first_freed_and_given_again():
+def test_rows_are_lent_lowest_first_released_and_lent_again():
     scheduler = planner(3)
     a, b, c, d = (fake(name, 2, count) for name, count in zip("abcd", (2, 5, 5, 3), strict=True))
     for request in (a, b, c, d):
@@ -431,7 +431,7 @@ def test_penalties_count_what_was_written(build):
 
 
 @pytest.mark.parametrize("field", ["max_num_seqs", "max_num_batched_tokens", "max_waiting"])
-def test_a_setting_that_serves_nobody_is_refused_by_name(field):
+def test_a_setting_that_serves_no_request_is_refused_by_name(field):
     with pytest.raises(UserError, match=f"{field}.* 0"):
         engine.EngineConfig(**{field: 0})
 
@@ -464,7 +464,7 @@ def test_the_runner_works_without_queues_and_a_mixed_batch_equals_its_parts(part
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_flat_list_says_whose_each_token_is():
+def test_the_flat_list_tells_which_request_each_token_belongs_to():
     a, b = fake("a", 6), fake("b", 4)
     a.cache_row, b.cache_row, a.tokens, b.tokens = 0, 2, [10, 11, 12, 13, 14, 15], [20, 21, 22, 23]
     batch = engine.batch.Batch([engine.batch.Scheduled(a, 5, 1, 6), engine.batch.Scheduled(b, 1, 2, 4)])
@@ -551,7 +551,7 @@ def test_the_integers_of_a_step_reach_the_device_in_one_copy(parts, monkeypatch)
     assert len({getattr(inputs, name).untyped_storage().data_ptr() for name in fields}) == 1
 
 
-def test_a_failed_pass_fails_nobody_who_can_run_alone(build, alone, monkeypatch):
+def test_a_failed_pass_fails_no_request_that_can_run_alone(build, alone, monkeypatch):
     made = build()
     goods = [add(made, PROMPTS[i], 6) for i in (0, 1)]
     made.step()
@@ -570,7 +570,7 @@ def test_a_failed_pass_fails_nobody_who_can_run_alone(build, alone, monkeypatch)
 # Demo and benchmark
 
 
-def test_the_demo_draws_who_waited_joined_and_left_and_checks_every_text(random_gpt2, capsys):
+def test_the_demo_draws_waiting_joining_and_leaving_and_checks_every_text(random_gpt2, capsys):
     from .__main__ import main
 
     arguments = ["--model", str(random_gpt2), "--device", "cpu", "--dtype", "float32", "--long", "20"]

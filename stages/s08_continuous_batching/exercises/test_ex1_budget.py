@@ -19,15 +19,15 @@ def test_decodes_come_first_and_the_last_prompt_is_cut():
 
 @given(st.lists(st.integers(1, 50), max_size=12), st.integers(1, 64))
 def test_nothing_is_wasted_and_nothing_exceeded(wanted, budget):
-    shares = exercise.give_out(wanted, budget)
-    assert all(0 <= share <= want for share, want in zip(shares, wanted, strict=True))
-    assert sum(shares) == min(budget, sum(wanted))
+    counts = exercise.give_out(wanted, budget)
+    assert all(0 <= count <= want for count, want in zip(counts, wanted, strict=True))
+    assert sum(counts) == min(budget, sum(wanted))
     prompts = [i for i, want in enumerate(wanted) if want > 1]
-    cut = next((i for i in prompts if shares[i] < wanted[i]), None)
-    assert cut is None or not any(shares[i] for i in prompts if i > cut)
+    cut = next((i for i in prompts if counts[i] < wanted[i]), None)
+    assert cut is None or not any(counts[i] for i in prompts if i > cut)
 
 
-def test_the_steps_that_a_prompt_takes_are_those_that_giving_out_makes():
+def test_the_number_of_steps_agrees_with_giving_out_step_by_step():
     for prompt, budget, decoding in ((512, 64, 6), (58, 64, 6), (59, 64, 6), (5, 2, 1)):
         left, steps = prompt, 0
         while left > 0:

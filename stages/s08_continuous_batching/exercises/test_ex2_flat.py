@@ -10,13 +10,13 @@ from common.tutorial.learner.exercises import load_exercise
 exercise = load_exercise(__file__)
 
 
-def test_a_decode_a_chunk_and_a_whole_prompt_lie_side_by_side():
+def test_a_decode_a_chunk_and_a_whole_prompt_follow_each_other():
     texts = [[10, 11, 12], [20, 21, 22, 23, 24], [30, 31]]
     flat = exercise.flatten(texts, [2, 1, 0], [1, 2, 2])
     assert flat.tokens == [12, 21, 22, 30, 31]
     assert flat.positions == [2, 1, 2, 0, 1]
     assert flat.cu_seqlens_q == [0, 1, 3, 5]
-    assert flat.logits_indices == [0, 4]  # the second one's prompt is not through
+    assert flat.logits_indices == [0, 4]  # the second prompt is not finished
 
 
 def test_a_step_of_chunks_alone_draws_nothing():

@@ -1,4 +1,4 @@
-"""A crowd that comes at once: transformers' padded batch as the peer, and where a step of ours spends its time."""
+"""Sixteen requests at once: transformers' padded batch beside ours, and where a step of ours spends its time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Crowd:
     """One run."""
 
     tokens: list[list[int]]
-    first: float  # seconds until everybody had a token
+    first: float  # seconds until each request had a token
     total: float  # seconds
 
     @property
@@ -41,7 +41,7 @@ class Batched:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
-        logging.set_verbosity_error()  # that no end is set is meant: all rows write as many tokens
+        logging.set_verbosity_error()  # no end token, on purpose: all rows write the same number of tokens
         folder = find_checkpoint(model)
         loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         self.model: Any = loaded.to(device).eval()
@@ -69,7 +69,7 @@ class Batched:
 
 @dataclass(slots=True)
 class Parts:
-    """Seconds of each part of a step, for every decode step that was looked at."""
+    """Seconds of each part of a step, for every decode step that was observed."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
@@ -92,7 +92,7 @@ class Timed:
 
 
 def dissect(made: engine.Engine, prompts: Sequence[list[int]], count: int) -> Parts:
-    """Where the decode steps of a crowd spend their time. Wraps the engine's parts, so no clock of a race runs."""
+    """Where the decode steps of a full batch spend their time. It wraps the engine's parts, so nothing else is timed."""
     scheduler, runner = made.scheduler, made.runner
     places = {"schedule": (scheduler, "schedule"), "prepare": (runner, "prepare"), "forward": (runner, "forward"),
               "postprocess": (scheduler, "postprocess")}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Writes down what the scheduler decided at each step, by listening to it from outside."""
+"""Records what the scheduler decided at each step, by listening to it from outside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DECODE, PREFILL, CHUNK, WAIT = "decode", "prefill", "chunk", "wait"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What each request did in one step: id -> (kind, tokens). Who is not named was not there."""
+    """What each request did in one step: id -> (kind, tokens). A request that is not in it had not arrived, or had left."""
 
     shares: dict[str, tuple[str, int]]
 
@@ -27,15 +27,15 @@ class Step:
         return sum(kind != WAIT for kind, _ in self.shares.values())
 
 
-def kind_of(share: Scheduled) -> str:
-    """decode: one token behind a computed text; prefill: a whole prompt; chunk: a part of one, the last part too."""
-    if share.start >= share.request.num_prompt_tokens:
+def kind_of(s: Scheduled) -> str:
+    """decode: one token after a computed text; prefill: a whole prompt; chunk: a part of one, also the last part."""
+    if s.start >= s.request.num_prompt_tokens:
         return DECODE
-    return PREFILL if share.start == 0 and share.draws else CHUNK
+    return PREFILL if s.start == 0 and s.draws else CHUNK
 
 
 class Recorder:
-    """Wraps `engine.scheduler.schedule`. Steps in which nobody runs are not written down."""
+    """Wraps `engine.scheduler.schedule`. Steps without a request are not recorded."""
 
     def __init__(self, engine: Engine, on_step: Callable[[Step], None] | None = None):
         self.steps: list[Step] = []

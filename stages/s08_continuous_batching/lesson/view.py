@@ -1,4 +1,4 @@
-"""Draws recorded steps as a timeline: a row for each request, a column for each step."""
+"""Draws recorded steps as a timeline: one row per request, one column per step."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def legend() -> Text:
 
 
 def told(number: int, step: Step) -> str:
-    """A step in one line, for where nothing can be redrawn."""
+    """A step in one line, for output that cannot be redrawn."""
     parts = [
         f"{name} {kind} {count}" if count > 1 else f"{name} {kind}"
         for name, (kind, count) in step.shares.items()
