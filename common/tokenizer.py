@@ -39,9 +39,8 @@ class Tokenizer:
         self.backend = backend
         self.special_tokens = dict(special_tokens or {})
         self.chat_template = chat_template
-        make_stream(
-            backend, backend.id_to_token
-        )  # a decoder that cannot be streamed is refused now, and not per request
+        # A decoder that cannot be streamed is refused now, and not per request.
+        make_stream(backend, backend.id_to_token)
         self._hidden = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
 
     @classmethod

@@ -149,11 +149,8 @@ def test_each_timed_run_follows_an_untimed_one_with_other_tokens_on_an_empty_eng
 
 def test_on_a_gpu_memory_is_what_torch_counts_or_nothing(monkeypatch):
     on_gpu = replace(SETUP, device="cuda:0")
-    monkeypatch.setattr("common.memory.peak_memory", lambda device: 10**9)
-    assert memory(on_gpu, base=0) == {"peak_bytes": 1e9}
-    monkeypatch.setattr(
-        "common.memory.peak_memory", lambda device: 10
-    )  # less than the weights: a library of its own
+    # Less than the weights: a library that has memory of its own.
+    monkeypatch.setattr("common.memory.peak_memory", lambda device: 10)
     assert memory(on_gpu, base=0) == {}
     assert memory(SETUP, base=5) == {"peak_bytes": 10, "base_bytes": 5}
     assert before_weights("s08", on_gpu) == before_weights("transformers", SETUP) == 0
