@@ -59,7 +59,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_seed(parser, 1)
     parser.add_argument(
         "--preset", action="append", type=choice(*PRESETS), metavar="NAME",
-        help=f"only this one (repeatable): {', '.join(PRESETS)}",
+        help=f"run only this preset (repeatable): {', '.join(PRESETS)}",
     )  # fmt: skip
     group = parser.add_argument_group("a preset of your own")
     for name in PARAMETERS:
@@ -69,7 +69,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def presets(args: argparse.Namespace) -> dict[str, SamplingParams]:
-    """The chosen ones, with the seed. Raises UserError for a value out of range."""
+    """The chosen presets, with the seed. Raises UserError for a value out of range."""
     chosen = {name: PRESETS[name] for name in (args.preset or PRESETS)}
     own = {name: getattr(args, name) for name in PARAMETERS if getattr(args, name) is not None}
     if own:
@@ -125,12 +125,12 @@ def texts(scene: Scene, runs: dict[str, Run]) -> Table:
 
 
 def flat(text: str) -> str:
-    """On one line, as a cell of a table wants it."""
+    """On one line, for a cell of a table."""
     return printable(text.replace("\n", "↵ "))
 
 
 def show_widths(runs: dict[str, Run]) -> None:
-    """A small bar a step: the entropy of what was drawn from; its mean in nats, and as a number of equally likely tokens."""
+    """A small bar per step: the entropy of what was drawn from; its mean in nats, and as equally likely tokens."""
     highest = max(max(one.drawn) for one in runs.values())
     rows = []
     for name, one in runs.items():
@@ -156,11 +156,11 @@ def show_glass(scene: Scene, args: argparse.Namespace, chosen: dict[str, Samplin
     before = scene.tokenizer.decode([*scene.prompt, *(one.id for one in made[:at])])
     show("", Styled(f"after: {flat(before)}", style="bright_black"))
     show("", cascade(made[at].logits, params, scene.tokenizer), "")
-    note("Percent after each step, from left to right. What is left is drawn from in proportion.")
+    note("Percent after each step, from left to right. The draw is among what is left, in proportion.")
 
 
 def show_twice(scene: Scene, params: SamplingParams) -> bool:
-    """Runs it twice and compares. Says so where they differ, which must never be."""
+    """Runs it twice and compares. A difference, which must never happen, is reported."""
     (ids, text), (again, _) = scene.text(params), scene.text(params)
     show(Styled(flat(text)))
     same = ids == again

@@ -150,7 +150,7 @@ def test_exactly_k_survive_and_of_equal_ones_the_smaller_ids(values, k):
     assert survivors(torch.tensor(values), params(top_k=k)) == set(likeliest_first[:k])
 
 
-def test_transformers_top_k_keeps_all_that_are_equal_to_the_last_one():
+def test_transformers_top_k_keeps_every_token_that_equals_the_last_one():
     """The one difference between our truncation and theirs: with 16-bit logits it happens every day."""
     logits = torch.tensor([3.0, 2.0, 2.0, 2.0, 1.0])
     assert survivors(logits, params(top_k=2)) == {0, 1}
@@ -194,7 +194,7 @@ def test_a_temperature_towards_zero_gives_the_likeliest_token(temperature, more)
     assert draw([(row, one, [1] * i) for i, row in enumerate(logits)]) == logits.argmax(-1).tolist()
 
 
-def test_entropy_rises_with_temperature_up_to_that_of_equal_chances():
+def test_entropy_rises_with_temperature_up_to_that_of_equally_likely_tokens():
     logits = logits_of(1000)
     entropies = [
         shown.entropy(chances(logits, params(temperature=t))) for t in (0.0, 0.1, 0.5, 1.0, 2.0, 10.0, 100.0)
@@ -275,7 +275,7 @@ def test_the_hash_is_splitmix64():
 
 
 def test_the_noise_of_a_seed_never_changes():
-    """Recorded from the first edition: a seed that somebody wrote down keeps its text, bit for bit."""
+    """Recorded from the first edition: a seed that someone wrote down keeps its text, bit for bit."""
     keys = {(1, 0): 6791897765849424158, (1, 1): -8730512010378760701, (-7, 2**31): 2474092780085049441}
     keys |= {(2**63 - 1, 0): 7622863033291099422, (-(2**63), 1): -8722029520684660142}
     for (seed, index), key in keys.items():
@@ -349,7 +349,7 @@ def test_a_token_of_the_vocabulary_is_drawn_whatever_the_parameters(values, more
 @pytest.mark.parametrize(
     "values", [[math.nan, 1.0, 2.0], [2.0, 1.0, math.nan], [math.nan] * 3, [-INF] * 3, [INF, 0.0, INF]]
 )
-def test_logits_that_are_no_distribution_give_no_token_and_harm_no_other_row(values, more):
+def test_logits_that_are_not_a_distribution_give_no_token_and_harm_no_other_row(values, more):
     sound = torch.tensor([1.0, 2.0, 1.5])
     rows = [(sound, params(**more), [0]), (torch.tensor(values), params(**more), [0]), (sound, params(), [1])]
     before, broken, after = draw(rows)
@@ -480,14 +480,14 @@ def write(shipped, *asked, prompt="Once upon a time"):
     return [one.tokens for one in shipped.generate([prompt] * len(asked), list(asked))]
 
 
-def test_the_same_seed_gives_the_same_text_and_another_one_another(shipped):
+def test_the_same_seed_gives_the_same_text_and_a_different_one_a_different_text(shipped):
     one = params(max_tokens=12, top_p=0.95)
     first, again, other, sample = write(shipped, one, one, replace(one, seed=2), replace(one, sample_index=1))
     assert first == again
     assert len({tuple(first), tuple(other), tuple(sample)}) == 3
 
 
-def test_without_a_seed_each_text_is_another(shipped):
+def test_without_a_seed_every_text_is_different(shipped):
     texts = write(shipped, *[params(max_tokens=12, seed=None, temperature=1.5)] * 4)
     assert len({tuple(text) for text in texts}) == 4
 
@@ -612,7 +612,7 @@ def test_demo_shows_presets_widths_one_draw_and_seeds(demo, capsys):
     assert "\x1b[" not in out
 
 
-def test_demo_takes_parameters_of_ones_own(demo, capsys):
+def test_demo_takes_your_own_parameters(demo, capsys):
     assert demo("--max-tokens", "3", "--preset", "plain", "--temperature", "0.5", "--top-k", "7") == 0
     out = capsys.readouterr().out
     assert "yours" in out

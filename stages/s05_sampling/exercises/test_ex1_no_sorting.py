@@ -27,12 +27,12 @@ def test_the_same_set_as_by_sorting(spread, p):
 
 
 @pytest.mark.parametrize(("p", "expected"), [(0.2, [1]), (0.3, [1, 3]), (0.6, [1, 3, 4]), (0.74, [1, 3, 4]), (0.8, [0, 1, 3, 4])])  # fmt: skip
-def test_equal_ones_at_the_edge_come_in_the_order_of_their_ids(p, expected):
+def test_equal_tokens_at_the_edge_are_kept_in_the_order_of_their_ids(p, expected):
     chances = torch.tensor([0.125, 0.25, 0.125, 0.25, 0.25])
     assert exercise.top_p(chances, p).nonzero()[:, 0].tolist() == expected
 
 
-def test_one_token_may_be_all():
+def test_one_token_may_be_the_whole_set():
     chances = torch.tensor([0.0, 1.0, 0.0])
     assert exercise.top_p(chances, 0.9).tolist() == [False, True, False]
 

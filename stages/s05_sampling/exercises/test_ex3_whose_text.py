@@ -42,7 +42,7 @@ def test_a_text_shows_the_seed_that_drew_it(seed):
     assert abs(exercise.score(noise_of(seed + 10), tokens, prompt)) < 4
 
 
-def test_the_prompt_says_nothing():
+def test_the_prompt_is_no_evidence():
     tokens, prompt = text(1)
     high = [(i, 100.0) for i in range(prompt)]
     fake = dict(high).get

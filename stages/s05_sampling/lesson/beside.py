@@ -21,7 +21,7 @@ from .work import LABELS, DecodeStep, strategies
 
 @torch.inference_mode()
 def measure_share(result: Result, step: DecodeStep, repeats: int, device: torch.device) -> None:
-    """A decode step before each draw, so that both find the caches as they are when a text is written."""
+    """Runs a decode step before each draw, so that both find the processor's caches as they are during generation."""
     seconds: dict[str, list[float]] = {"step": []}
     ways = drawing_from_step(step)
     with progress(step.name, repeats + 1) as advance:

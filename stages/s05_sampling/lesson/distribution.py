@@ -31,7 +31,7 @@ def draw_after(params: SamplingParams, tokens: Sequence[int] = (), num_prompt_to
 
 
 def distribution(logits: Tensor, draw: Draw) -> Tensor:
-    """logits [vocab] -> the probability of each token to be drawn, [vocab]; the likeliest has all of it when greedy."""
+    """logits [vocab] -> the probability that each token is drawn, [vocab]; all of it on the likeliest one if greedy."""
     sampling = Sampling.build([draw], logits.device)
     rows = sampler.adjust(logits[None].float(), sampling)
     if not len(sampling.drawn):
@@ -43,7 +43,7 @@ def distribution(logits: Tensor, draw: Draw) -> Tensor:
 
 
 def entropy(chances: Tensor) -> float:
-    """In nats (Shannon, 1948): 0 where one token has everything, log(n) for n equal ones."""
+    """In nats (Shannon, 1948): 0 if one token has all the probability, log(n) for n equally likely ones."""
     return float(torch.special.entr(chances.double()).sum())
 
 

@@ -1,4 +1,4 @@
-"""How runs are shown: a line of small bars a run, and one step's candidates as truncation cuts them down."""
+"""How runs are shown: one line of small bars per run, and one step's candidates as truncation cuts them down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nine ways to choose the next token, by name, as users of such servers know their parameters."""
+"""Nine ways to choose the next token, by name, with the parameters that servers of this kind take."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS = {
 
 
 def settings(params: SamplingParams) -> list[str]:
-    """The values of COLUMNS, a dash where one is left as it is."""
+    """The values of COLUMNS, with a dash for each default."""
     neutral = SamplingParams()
     shown = []
     for name in COLUMNS:

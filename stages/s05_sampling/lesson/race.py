@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = stage_parser(
         "python -m stages.s05_sampling.lesson.race", "Counts draws by noise and argmax.", [""]
     )
-    parser.add_argument("--draws", type=number(int, 1), default=100_000, metavar="N", help="how many")
+    parser.add_argument(
+        "--draws", type=number(int, 1), default=100_000, metavar="N", help="number of draws (%(default)s)"
+    )
     count = parser.parse_args(argv).draws
     positions = torch.arange(count)
     noise = gumbel(torch.stack([torch.full_like(positions, SEED), positions]), torch.arange(len(TOKENS)))

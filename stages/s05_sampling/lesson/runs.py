@@ -14,7 +14,7 @@ from .distribution import distribution, draw_after, entropy
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is continued, and by what."""
+    """A prompt, and the engine that continues it."""
 
     model: Any
     tokenizer: Tokenizer
@@ -47,7 +47,7 @@ class Run:
     left: list[int] = field(default_factory=list)
 
     def follow(self, scene: Scene) -> Iterator[None]:
-        """Writes the text, a token at a time."""
+        """Writes the text, one token at a time."""
         for token in scene.tokens(self.params):
             before = [*scene.prompt, *self.ids]
             chances = distribution(token.logits, draw_after(self.params, before, len(scene.prompt)))
@@ -60,6 +60,6 @@ class Run:
 
 
 def repeated(tokens: Sequence[int]) -> float:
-    """The share of groups of four tokens that the text had before."""
+    """The share of groups of four tokens that repeat an earlier group."""
     fours = list(zip(*(tokens[i:] for i in range(4)), strict=False))
     return 1 - len(set(fours)) / len(fours) if fours else 0.0
