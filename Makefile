@@ -75,7 +75,7 @@ mutate-%: setup ## mutate-NN|plant small faults in a stage's engine, and count t
 	@$(RUN) mutate "$*"
 articles: setup ## articles|fill in every code block, output and number of the articles
 	@$(RUN) articles
-figures: setup ## figures|draw the figures anew, and record the terminal pictures
+figures: setup ## figures|draw the figures and record the terminal pictures again
 	@$(RUN) figures
 history: setup ## history|export the stages as a linear git repository
 	@$(RUN) history

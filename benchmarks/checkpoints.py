@@ -105,7 +105,7 @@ def whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
         yield part
-        if not path.is_dir():  # somebody else may have made the same meanwhile
+        if not path.is_dir():  # another process may have made it meanwhile
             part.rename(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error

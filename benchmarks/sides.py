@@ -39,7 +39,7 @@ class Served:
 
     @property
     def decode_rate(self) -> float:
-        """Tokens a second behind the moment at which every prompt had its first token."""
+        """Tokens per second from the moment at which every prompt has its first token."""
         begin = max(self.ttft)
         return sum(at > begin for own in self.stamps for at in own) / (self.total - begin)
 
@@ -52,7 +52,7 @@ class Side(Protocol):
 
     @property
     def version(self) -> str:
-        """Of the library behind it; "" for a stage."""
+        """Of its library; "" for a stage."""
         ...
 
     def run(self, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> Served:

@@ -277,8 +277,8 @@ def test_expressions_over_results(project: Path, directive: str, shown: str) -> 
     [
         ("r s02 cpu speed", "no key 'speed'; it has speedup_64"),
         ("r s09 cpu speed", "no result 's09'"),
-        ("r s02 cpu __import__('os')", "is not possible here"),
-        ("r s02 cpu bytes .1q", "no number format"),
+        ("r s02 cpu __import__('os')", "cannot be used here"),
+        ("r s02 cpu bytes .1q", "not a number format"),
         ("given", "needs a source"),
     ],
 )
@@ -404,7 +404,7 @@ def test_at_most_two_illustrative_blocks(project: Path) -> None:
     [
         ("<!-- cod 02 x.py -->\n", "no block directive 'cod'; there are code"),
         ("a <!-- r s02 cpu bytes -->5\n", "without its twin"),
-        ("a <!-- code x.py --> b\n", "must stand on a line of its own"),
+        ("a <!-- code x.py --> b\n", "must be alone on its line"),
         ("a <!-- todo --> b\n", "no directive 'todo'"),
         ("<!-- calc 1+1 -->2<!-- /calc --> things\n", "begins its line"),
         ("- <!-- calc 1+1 -->2<!-- /calc --> things\n", "begins its line"),

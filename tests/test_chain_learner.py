@@ -339,7 +339,7 @@ def test_new_stage_is_the_last_with_an_empty_diff(chain: Throwaway) -> None:
     assert (folder / "engine" / "generate.py").read_text() == chain.engine(4, "generate.py").read_text()
     assert chain.errors() == [
         "error: s05_after_limits: proves test_after_limits, but test_stage.py has no such test: write it, "
-        "or mend proves"
+        "or correct proves"
     ]
 
 

@@ -56,8 +56,8 @@ def test_undeclared_new_and_missing_files_are_named(chain: Throwaway) -> None:
     chain.engine(4, "sampler.py").unlink()
     errors = chain.errors()
     only(errors, "s02_cache", "engine/extra.py is new but not declared")
-    only(errors, "s04_limits", "engine/extra.py stood in stage 03 and is gone")
-    only(errors, "s04_limits", "engine/sampler.py stood in stage 03 and is gone")
+    only(errors, "s04_limits", "engine/extra.py was in stage 03 and is gone")
+    only(errors, "s04_limits", "engine/sampler.py was in stage 03 and is gone")
 
 
 def test_declared_file_that_does_not_differ_is_named(chain: Throwaway) -> None:
@@ -131,7 +131,7 @@ def test_promised_test_must_exist(chain: Throwaway) -> None:
         ("attention.py", "from ...s01_forward.engine import attention", "outside its engine/"),
         ("attention.py", "import fastapi", "only engine/server/ may"),
         ("attention.py", "from .server import app", "imports its server/"),
-        ("attention.py", "# as in stage 3", "'stage 3': an engine knows no stage"),
+        ("attention.py", "# as in stage 3", "'stage 3': an engine must not mention a stage"),
         ("attention.py", "# the next stage does this better", "'next stage'"),
     ],
 )
@@ -230,7 +230,7 @@ def test_missing_and_stray_files_are_named(chain: Throwaway) -> None:
     errors = chain.errors()
     only(errors, "s02_cache", "README.md is missing")
     only(errors, "s03_sampling", "notes.txt is not expected")
-    only(errors, "old is no part of the chain")
+    only(errors, "old is not part of the chain")
     only(errors, "s04_limits", "exercises/solution_ex2_triple.py is missing")
 
 

@@ -25,6 +25,13 @@ EDITED = (
     "stages/s0[1-4]_*/lesson/*.py",
     "stages/s0[1-4]_*/exercises/*.py",
     "stages/s0[1-4]_*/engine/*.py",
+    "common/tutorial/**/*.py",
+    "common/bench/*.py",
+    "common/terminal/*.py",
+    "benchmarks/**/*.py",
+    "benchmarks/README.md",
+    "CONTRIBUTING.md",
+    "Makefile",
 )
 PATTERNS = {
     r"(?:^|[.:;] )Who (?:is|has|comes|waits|asks|stops|hangs|cares|knows|sees)\b[^.?]*\.": "anyone who, or a noun",

@@ -1,7 +1,7 @@
 """Rounds over all sides: A B C, A B C, ... so that a noisy minute hits all of them alike.
 
 Each measurement is a process and leaves a JSON file, "2-s03.json" for stage 03 in round 2, in a folder whose name stands
-for the arguments and the code. So whoever runs the same command again goes on from the files that are there.
+for the arguments and the code. So running the same command again continues from the files that are there.
 """
 
 from __future__ import annotations

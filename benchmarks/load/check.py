@@ -100,7 +100,7 @@ class Comparison:
             return record.tokens or reference.follow([*prompt, *before], record.text, record.num_tokens)
 
         def continued(before: list[int]) -> list[int]:
-            """Ours, behind the reference's tokens `before`."""
+            """Ours, after the reference's tokens `before`."""
             if not before:
                 return ids(ours, [])
             rest = replace(request, prompt=[*prompt, *before], max_tokens=request.max_tokens - len(before))

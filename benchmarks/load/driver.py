@@ -33,7 +33,7 @@ async def drive(
     """Runs a plan to its end, or until the task is cancelled; then what has not ended counts as interrupted.
 
     Args:
-        in_flight: of a closed loop: so many requests at a time. None: each at its `due`.
+        in_flight: of a closed loop: the number of requests at a time. None: each at its `due`.
         on_done: called when a request has ended.
     """
     run = Run([Record.of(request) for request in plan], time.perf_counter())

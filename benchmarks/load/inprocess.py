@@ -66,7 +66,7 @@ class EngineTarget:
         """Nothing was put off."""
 
     async def send(self, request: Planned, record: Record) -> None:
-        """The record is written by the thread that steps, and by nobody else until that has set `done`."""
+        """The record is written by the thread that steps, and by no other until that has set `done`."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
         name = f"load-{id(self)}-{request.index}-{time.perf_counter_ns()}"
 

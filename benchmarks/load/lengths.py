@@ -63,7 +63,7 @@ class Lengths:
             raise
         except (ValueError, OverflowError):
             pass
-        raise UserError(f"lengths {text!r}: possible are {FORMS}")
+        raise UserError(f"lengths {text!r}: must be {FORMS}")
 
 
 def fixed(length: int) -> Lengths:

@@ -34,7 +34,7 @@ class Workload:
     name: str
     count: int  # requests
     arrivals: Arrivals
-    prompt: Lengths  # tokens of its own, behind the shared prefix
+    prompt: Lengths  # its own tokens, after the shared prefix
     output: Lengths
     shared_prefix: int = 0  # tokens that all prompts begin with
     long_share: float = 0.0  # of the requests whose prompt is drawn from `long_prompt` instead

@@ -128,7 +128,7 @@ class Continuous:
             continuous_batching_config=ContinuousBatchingConfig(**known),
         )
         manager.warmup()  # makes the cache, and captures graphs where there are some
-        # A thread is a daemon where the one that starts it is: a side that nobody closed must not keep Python from ending.
+        # A thread is a daemon where the one that starts it is: a side that was not closed must not keep Python from ending.
         starter = threading.Thread(target=manager.start, daemon=True)
         starter.start()
         starter.join()

@@ -25,7 +25,7 @@ FAMILIES = ("gpt2", "llama", "qwen3")
 
 def supports(name: str, config: ModelConfig, device: str, dtype: str) -> str | None:
     if config.model_type not in FAMILIES:
-        return f"model_type {config.model_type!r} is left out here; possible are {', '.join(FAMILIES)}"
+        return f"model_type {config.model_type!r} is left out here; supported are {', '.join(FAMILIES)}"
     if not device.startswith(("cpu", "cuda")):
         return f"has no device {device!r}; it has cpu and cuda"
     if importlib.util.find_spec("ctranslate2"):

@@ -32,7 +32,7 @@ CONTEXT_STEP = 256  # llama.cpp rounds a sequence's cache up to this
 
 def supports(name: str, config: ModelConfig, device: str, dtype: str) -> str | None:
     if not device.startswith(("cpu", "cuda")):
-        return f"device {device!r} is left out here; possible are cpu and cuda"
+        return f"device {device!r} is left out here; supported are cpu and cuda"
     if device.startswith("cuda") and importlib.util.find_spec("llama_cpp"):
         import llama_cpp
 

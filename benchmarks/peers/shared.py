@@ -49,7 +49,7 @@ def versions(*packages: str) -> str:
 
 
 class Clock:
-    """Seconds since it was made. On a GPU it marks with events, so that nobody waits who would not have waited."""
+    """Seconds since it was made. On a GPU it marks with events, so that it adds no waiting of its own."""
 
     def __init__(self, device: torch.device):
         self.cuda = device.type == "cuda"

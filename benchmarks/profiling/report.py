@@ -113,7 +113,7 @@ def summary(profile: Profile, unit: str) -> Mapping[str, str]:
         del lines["launches"]
     if p.step_bytes:
         ideal = 1e3 * p.step_bytes / p.bandwidth
-        lines["bytes a step"] = (
+        lines["bytes per step"] = (
             f"{p.step_bytes / 1e6:,.1f} MB: {ideal:.3f} ms at {p.bandwidth / 1e9:,.0f} GB/s"
         )
         lines["bound"] = against_bound(p.rate, p.bound)

@@ -162,7 +162,7 @@ def powers(axes: Axes, values: Sequence[float], axis: str = "x") -> None:
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Numbers on a logarithmic axis are written out, 1, 2, 5, 10, not as powers; ticks that somebody chose stay."""
+    """Numbers on a logarithmic axis are written out, 1, 2, 5, 10, not as powers; ticks that were set explicitly stay."""
     if axis.get_scale() != "log" or not axis.isDefault_majloc:
         return
     low, high = sorted(axis.get_view_interval())

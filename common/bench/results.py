@@ -219,7 +219,7 @@ def r(name: str, machine: str, key: str, folder: str | Path | None = None) -> fl
     number = values[key].get(statistic or "value")
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise UserError(
-            f"result {name} ({machine}): {key} has no {statistic!r}; possible are p50, p95, p99, mean"
+            f"result {name} ({machine}): {key} has no {statistic!r}; choose from p50, p95, p99, mean"
         )
     return float(number)
 

@@ -1,6 +1,6 @@
 """Stopwatches and statistics: what is measured in seconds, and how samples become numbers.
 
-A GPU runs behind the program's back, so each reading of the clock first waits for the device it is about.
+A GPU runs asynchronously, so each reading of the clock first waits for the device it is about.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ COMMANDS = {  # command: (module, one line of help)
     "check": ("common.tutorial.learner.check", "NN: run the stage's promises on your attempt; --only"),
     "trace": (
         "common.tutorial.learner.trace",
-        "NN: the worked example, step by step; --all --write records them anew",
+        "NN: the worked example, step by step; --write records all of them again",
     ),
     "article": ("common.tutorial.texts.articles.render", "NN: the article in the terminal; --page"),
     "articles": ("common.tutorial.texts.fill", "fill every block and number; --check, --fast"),
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     command, rest = argv[0], argv[1:]
     if command not in COMMANDS:
-        print(f"error: command {command!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"error: unknown command {command!r}; choose from {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     name = COMMANDS[command][0]
     try:

@@ -62,13 +62,13 @@ def read_chain(root: Path) -> tuple[Chain, list[Finding]]:
             findings.append(Finding(folder.name, str(error).removeprefix(f"{folder.name}/")))
             continue
         if manifest.folder != folder.name:
-            message = f"stage.toml says {manifest.folder}: rename the folder, or mend number and slug"
+            message = f"stage.toml says {manifest.folder}: rename the folder, or correct number and slug"
             findings.append(Finding(folder.name, message))
         found.append(Stage(manifest.number, manifest.slug, manifest.title, folder, manifest))
     for place, stage in enumerate(found, start=1):
         if stage.number != place and not findings:
             findings.append(
-                Finding(stage.folder.name, f"is stage {place:02d} in the row: numbers have a gap")
+                Finding(stage.folder.name, f"is the {place}th stage found: the numbers have a gap")
             )
     if not found and not findings:
         findings.append(

@@ -41,7 +41,7 @@ def declared_is_what_differs(chain: Chain) -> Iterator[Finding]:
                 message = f"is new but not declared: add it to [diff] added, or remove it (stage {previous} lacks it)"
             else:
                 message = (
-                    f"stood in stage {previous} and is gone, but not declared: add it to [diff] removed with a "
+                    f"was in stage {previous} and is gone, but that is not declared: add it to [diff] removed with a "
                     f"reason, or bring it back with git checkout"
                 )
             yield Finding(stage.folder.name, f"engine/{path} {message}")
@@ -54,9 +54,9 @@ def locks_have_not_moved(chain: Chain) -> Iterator[Finding]:
         nn = folder[1:3]
         accept = f"python -m common.tutorial relock --stage {nn}"
         if folder not in new:
-            message = "stands in chain.lock, but there is no such stage: delete that line"
+            message = "is in chain.lock, but there is no such stage: delete that line"
         elif folder not in old:
-            message = f"has no lock yet: when its diff is the lesson you mean, {accept}"
+            message = f"has no lock yet: once its diff is the lesson you want, {accept}"
         elif old[folder] != new[folder]:
             message = (
                 f"the lesson's diff moved ({old[folder][:8]} -> {new[folder][:8]}): a fix leaked in or was lost? "
@@ -75,7 +75,7 @@ def nothing_drifts(chain: Chain) -> Iterator[Finding]:
         for path in sorted(drifted - set(last.manifest.reverts)):
             message = (
                 f"engine/{path} is what stage {first.number:02d} has, and stage {middle.number:02d} differs: a change "
-                f"was lost here or belongs in stage {first.number:02d}; where it is meant, say why under reverts"
+                f"was lost here or belongs in stage {first.number:02d}; if it is intended, say why under reverts"
             )
             yield Finding(last.folder.name, message)
     for place, stage in enumerate(chain.stages):

@@ -1,4 +1,4 @@
-"""Checks of what lies where: a stage's files, its article, recorded results, claims and answers."""
+"""Checks of what is where: a stage's files, its article, recorded results, claims and answers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ EXERCISE = re.compile(r"(?:test_|solution_)?(ex\d_\w+)\.py")
 
 
 def nothing_is_missing_or_stray(chain: Chain) -> Iterator[Finding]:
-    """Each stage has the files the layout names, and nothing else lies about."""
+    """Each stage has the files that the layout names, and nothing else."""
     folders = {stage.folder.name for stage in chain.stages}
     for path in _visible(chain.root / "stages"):
         if path.name not in folders and path.name not in BESIDE_STAGES and any(_visible(path)):
             yield Finding(
-                "stages", f"{path.name} is no part of the chain: write its stage.toml, or remove it"
+                "stages", f"{path.name} is not part of the chain: write its stage.toml, or remove it"
             )
     for stage in chain.stages:
         names = {path.name for path in _visible(stage.folder)}
@@ -42,7 +42,7 @@ def nothing_is_missing_or_stray(chain: Chain) -> Iterator[Finding]:
 
 
 def _visible(folder: Path) -> Iterator[Path]:
-    """What lies in `folder` but for hidden files and caches; nothing where it is a file."""
+    """What is in `folder`, without hidden files and caches; the file itself where it is one."""
     if not folder.is_dir():
         if folder.exists():
             yield folder
@@ -69,7 +69,9 @@ def exercises_are_whole(chain: Chain) -> Iterator[Finding]:
                 )
                 yield Finding(stage.folder.name, message)
         if len(exercises) not in (2, 3):
-            yield Finding(stage.folder.name, f"has {len(exercises)} exercises: two or three are due", True)
+            yield Finding(
+                stage.folder.name, f"has {len(exercises)} exercises; there should be two or three", True
+            )
 
 
 def articles_go_with_stages(chain: Chain) -> Iterator[Finding]:
@@ -130,13 +132,11 @@ def _claim(name: str, expression: str, r: Lookup) -> str | None:
         return None
     if value is not False:
         return f"claim {name}: {expression} gives {value!r}: a claim is a comparison"
-    return (
-        f"claim {name} does not hold: {expression} ({_filled_in(expression, r)}): mend the claim, or the code"
-    )
+    return f"claim {name} does not hold: {expression} ({_filled_in(expression, r)}): correct the claim or the code"
 
 
 def _filled_in(expression: str, r: Lookup) -> str:
-    """The expression with the recorded values in place of r(...), so that a reader sees the miss."""
+    """The expression with the recorded values in place of r(...), so that a reader sees by how much it misses."""
     pattern = r"r\(\s*['\"]([^'\"]+)['\"]\s*,\s*['\"]([^'\"]+)['\"]\s*,\s*['\"]([^'\"]+)['\"]\s*\)"
     return re.sub(pattern, lambda match: f"{r(match[1], match[2], match[3]):.6g}", expression)
 

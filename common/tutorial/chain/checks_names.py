@@ -66,17 +66,19 @@ def names_come_when_introduced(chain: Chain) -> Iterator[Finding]:
         here = set().union(*(defined_names(*item) for item in chain.trees[stage.folder.name].items()), set())
         for name in stage.manifest.introduces:
             if name in seen:
-                yield Finding(stage.folder.name, f"introduces {name}, and so does {seen[name]}: one of them")
+                yield Finding(
+                    stage.folder.name, f"introduces {name}, and so does {seen[name]}: only one of them can"
+                )
                 continue
             seen[name] = stage.folder.name
             if name not in here:
                 near = sorted(other for other in here if other.split(".")[-1] == name.split(".")[-1])
                 where = f"; there is {', '.join(near)}" if near else ""
-                message = f"introduces {name}, but its engine does not define it{where}: mend introduces"
+                message = f"introduces {name}, but its engine does not define it{where}: correct introduces"
                 yield Finding(stage.folder.name, message)
             for earlier in chain.stages[:place]:
                 for how in _early(name, chain.trees[earlier.folder.name]):
-                    message = f"{how} {name}, which stage {stage.number:02d} introduces: take it out"
+                    message = f"{how} {name}, which stage {stage.number:02d} introduces: remove it"
                     yield Finding(earlier.folder.name, message)
 
 
@@ -111,11 +113,15 @@ def engines_stand_alone(chain: Chain) -> Iterator[Finding]:
                 top = module.split(".")[0]
                 shown = "." * level + module
                 if level > path.count("/") + 1:
-                    message = f"imports {shown}, outside its engine/: only what lies in engine/, or common"
+                    message = (
+                        f"imports {shown}, outside its engine/: only engine/ itself and common are allowed"
+                    )
                 elif not level and top == "stages":
                     message = f"imports {shown}: an engine never imports a stage; make the import relative"
                 elif not in_server and not level and top in SERVER_ONLY:
-                    message = f"imports {shown}: only engine/server/ may, for the engine must run without it"
+                    message = (
+                        f"imports {shown}: only engine/server/ may, because the engine must run without it"
+                    )
                 elif not in_server and level and "server" in (top, name if not module else ""):
                     message = "imports its server/: the engine must run without fastapi and pydantic"
                 else:
@@ -129,9 +135,7 @@ def engines_know_no_stage(chain: Chain) -> Iterator[Finding]:
         for path, text in chain.engine(stage).items():
             for number, line in enumerate(text.splitlines(), start=1):
                 if hit := FORWARD.search(line):
-                    message = (
-                        f"engine/{path} line {number} says {hit[0]!r}: an engine knows no stage and no date"
-                    )
+                    message = f"engine/{path} line {number} says {hit[0]!r}: an engine must not mention a stage or a date"
                     yield Finding(stage.folder.name, message)
 
 
@@ -166,7 +170,7 @@ def promised_tests_exist(chain: Chain) -> Iterator[Finding]:
         tests = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
         for name in stage.manifest.proves:
             if name not in tests:
-                message = f"proves {name}, but test_stage.py has no such test: write it, or mend proves"
+                message = f"proves {name}, but test_stage.py has no such test: write it, or correct proves"
                 yield Finding(stage.folder.name, message)
 
 

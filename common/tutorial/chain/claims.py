@@ -109,7 +109,7 @@ def _walk(node: ast.expr, r: Lookup) -> Any:
         case ast.BinOp(left, op, right) if type(op) in _BINARY:
             a, b = _walk(left, r), _walk(right, r)
             if isinstance(op, ast.Pow) and (abs(b) > 64 or abs(a) > 1e9):
-                raise UserError("a power this large is not meant")
+                raise UserError("this power is too large")
             return _BINARY[type(op)](_number(a), _number(b))
         case ast.UnaryOp(op, operand) if type(op) in _UNARY:
             return _UNARY[type(op)](_walk(operand, r))
@@ -129,7 +129,7 @@ def _walk(node: ast.expr, r: Lookup) -> Any:
         case ast.Call(ast.Name(name), args, []) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*(_walk(arg, r) for arg in args))
     known = ", ".join(("r", *_FUNCTIONS))
-    raise UserError(f"{ast.unparse(node)!r} is not possible here; known: {known}, arithmetic")
+    raise UserError(f"{ast.unparse(node)!r} cannot be used here; known are {known} and arithmetic")
 
 
 def _number(value: Any) -> Any:

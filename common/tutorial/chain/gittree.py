@@ -26,7 +26,7 @@ def git(root: Path, *args: str) -> bytes:
     try:
         done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, check=False)
     except FileNotFoundError:
-        raise UserError("git is not installed, and this command needs it") from None
+        raise UserError("git is not installed, but this command needs it") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise UserError(f"git {args[0]}: {said[-1] if said else 'failed'}")

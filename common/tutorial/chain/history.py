@@ -1,4 +1,4 @@
-"""`make history`: the chain as a linear git repository, a commit and a tag a stage, for `git log -p`.
+"""`make history`: the chain as a linear git repository, one commit and one tag per stage, for `git log -p`.
 
 Only engine/ is exported: `git log -p`, `git diff stage-06 stage-07` and `git blame` then show the lessons and
 nothing else. The export is a function of the stages alone: same engines, same hashes.
@@ -56,7 +56,7 @@ def stream(chain: tuple[Stage, ...]) -> bytes:
 
 
 def export(root: Path, target: Path) -> Path:
-    """Write the repository to `target`. Raises UserError if something that is no export of ours lies there."""
+    """Write the repository to `target`. Raises UserError if something else is there already."""
     chain = stages(root)
     if not chain:
         raise UserError("there is no stage to export yet")

@@ -1,4 +1,4 @@
-"""Diff locks: one hash a stage of the lines its lesson adds and removes, kept in `stages/chain.lock`.
+"""Diff locks: one hash per stage over the lines its lesson adds and removes, kept in `stages/chain.lock`.
 
 A lock moves when a lesson's diff moves. A fix that is carried through all stages moves none but the
 first; a fix that leaks into a later lesson, or is lost there, moves that lesson's lock, and `verify`
@@ -74,7 +74,7 @@ def write_locks(root: Path, locks: Mapping[str, str]) -> None:
 
 
 def current_locks(root: Path) -> dict[str, str]:
-    """Folder -> lock of the stages as they lie in the working tree."""
+    """Folder -> lock of the stages as they are in the working tree."""
     return compute_locks({stage.folder.name: engine_files(stage.folder / "engine") for stage in stages(root)})
 
 
@@ -102,7 +102,7 @@ def stage_numbers(text: str, flag: str = "--stage") -> list[int]:
     """ "07", "5,7" or "5 7" as numbers."""
     numbers = [parse_number(part) for part in text.replace(",", " ").split()]
     if not numbers or None in numbers:
-        raise UserError(f"{flag} {text!r}: must be stage numbers, as 07 or 05,07")
+        raise UserError(f"{flag} {text!r}: must be stage numbers, such as 07 or 05,07")
     return [number for number in numbers if number is not None]
 
 

@@ -19,7 +19,7 @@ __all__ = ["Labels", "Merged", "merge_stage", "three_way"]
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What stands behind the conflict markers: ours, base, theirs."""
+    """The names after the conflict markers: ours, base, theirs."""
 
     ours: str
     base: str
@@ -62,7 +62,7 @@ def _merge_file(path: str, base: str | None, theirs: str | None, ours: str | Non
     if ours == base:
         return Merged(path, theirs, "carried" if theirs is not None else "removed")
     if ours is None:
-        return Merged(path, None, "not in this stage any more: the change ends here", changed=False)
+        return Merged(path, None, "no longer in this stage: the change ends here", changed=False)
     if theirs is None:
         return Merged(
             path, ours, "removed before, but this stage changed it: decide by hand", 1, changed=False

@@ -127,7 +127,7 @@ class Tests:
         if name not in self.limits:
             began = time.monotonic()
             if not passes(self.tree, tests, None):
-                raise UserError(f"{name} fails without any fault: mend that first")
+                raise UserError(f"{name} fails without any fault: fix that first")
             self.limits[name] = 3 * (time.monotonic() - began) + SPARE
         return self.limits[name]
 
@@ -225,6 +225,6 @@ def main(argv: list[str]) -> int:
     where = f", {older} of them by the tests of an earlier stage" if older else ""
     show(Text(f"{noticed} of {len(chosen)} faults noticed: {share:.0f} %{where}", style="bold"))
     if share < args.bar:
-        note("Each of the others is harmless for a reason, or wants a test.")
+        note("Each of the others is harmless for a reason, or needs a test.")
         return 1
     return 0

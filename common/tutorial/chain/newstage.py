@@ -1,7 +1,7 @@
 """`new-stage SLUG`: the next stage as a copy of the last, with an empty diff.
 
 What is copied is a start: the engine, which is then changed, and the demo and benchmark, which are rewritten.
-Tests and exercises are not copied, for they belong to the lesson before.
+Tests and exercises are not copied, because they belong to the lesson before.
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def begin(root: Path, start: Stage, base: str | None, files: Iterable[str] | Non
     if not fix or missing:
         what = f"engine/{missing[0]}" if missing else "its engine/"
         there = f"; changed there: {', '.join(fix)}" if fix else ""
-        raise UserError(f"FROM={start.nn}: {what} is as it was at {commit[:10]}, nothing to carry{there}")
+        raise UserError(
+            f"FROM={start.nn}: {what} is as it was at {commit[:10]}, so there is nothing to carry{there}"
+        )
     print(f"base {commit[:10]}; the fix in stage {start.nn}: {', '.join(wanted or fix)}")
     for path in wanted or fix:
         if origin := _origin(_numbered(before), start.number, path):
@@ -122,7 +124,7 @@ def travel(root: Path, journey: Journey) -> bool:
         if journey.conflicts:
             state_path(root).write_text(json.dumps(asdict(journey)), encoding="utf-8")
             print(f"stopped at stage {stage.nn}. Resolve {', '.join(journey.conflicts)},")
-            print("then go on with: make propagate CONTINUE=1   (or give up with ARGS=--abort)")
+            print("then continue with: make propagate CONTINUE=1   (or give up with ARGS=--abort)")
             return False
     state_path(root).unlink(missing_ok=True)
     return True
@@ -147,7 +149,7 @@ def resume(root: Path, journey: Journey) -> None:
             raise UserError(
                 f"{name} still holds conflict markers: resolve them, then make propagate CONTINUE=1"
             )
-    print(f"going on after stage {journey.at:02d}")
+    print(f"continuing after stage {journey.at:02d}")
 
 
 def run_tests(root: Path, chain: Sequence[Stage]) -> int:
@@ -200,7 +202,7 @@ def main(argv: list[str]) -> int:
     if args.abort:
         state_path(args.root).unlink(missing_ok=True)
         print(
-            "forgotten; git diff shows what was merged, git checkout takes it back"
+            "forgotten; git diff shows what was merged, git checkout undoes it"
             if journey
             else "nothing to abort"
         )
@@ -219,6 +221,8 @@ def main(argv: list[str]) -> int:
         )
     else:
         raise UserError(
-            "nothing to continue: make propagate FROM=NN" if args.go_on else "FROM=NN: which stage?"
+            "nothing to continue; make propagate FROM=NN starts a propagation"
+            if args.go_on
+            else "FROM=NN: which stage?"
         )
     return finish(args.root, journey, args.tests, relocked) if travel(args.root, journey) else 1

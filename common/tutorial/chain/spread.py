@@ -1,6 +1,6 @@
 """How far recorded samples spread: whether a difference is more than noise, and between which values a result lies.
 
-A result file keeps every sample behind a number. Two numbers of one run whose samples do not tell them apart are
+A result file keeps the samples of every number. Two numbers of one run whose samples do not tell them apart are
 shown as equal, `=`; an answer that some of the samples would give is not wrong.
 """
 

@@ -1,7 +1,7 @@
 """`make verify`: the whole chain checked in a few seconds, with messages that say what to do.
 
-This is the command. The checks themselves live beside it: `checks_chain` (what differs from stage to
-stage), `checks_names` (what the code imports and defines) and `checks_files` (what lies where, claims
+This is the command. The checks themselves are beside it: `checks_chain` (what differs from stage to
+stage), `checks_names` (what the code imports and defines) and `checks_files` (what is where, claims
 and results). That the promises' tests really fail before their stage is proved by running them, in CI.
 """
 
@@ -57,7 +57,7 @@ def _git(root: Path, *args: str) -> str:
 
 
 def budget_table(chain: Chain) -> list[str]:
-    """One line a stage: lines added and removed, files, and the waiver where there is one."""
+    """One line per stage: lines added and removed, files, and the waiver where there is one."""
     lines = []
     for before, stage in chain.pairs():
         added, removed, files = counted(chain.engine(before), chain.engine(stage))

@@ -113,8 +113,8 @@ def task(stage: Stage, previous: Stage | None) -> str:
     if previous:
         lines += [
             "## Interface", "",
-            "The tests, the demo and the benchmark use these names, and nothing else of what is new here. Everything",
-            "behind them is up to you.", "",
+            "The tests, the demo and the benchmark use these names, and nothing else of what is new here. The rest is",
+            "up to you.", "",
             *interface(stage, previous),
             "Whatever a caller can cause (a prompt too long, a value out of range) raises `common.errors.UserError`; other",
             "errors are named above. Tests look at the kind of an error and at what is left after it, never at its words.",

@@ -77,7 +77,7 @@ def check_packages(device: str) -> Iterator[Finding]:
 
 
 def check_bandwidth(device: str) -> Iterator[Finding]:
-    """Read bandwidth of the memory that weights will lie in, and what it means for decoding."""
+    """Read bandwidth of the memory that will hold the weights, and what it means for decoding."""
     from common.bench.measure import read_bandwidth
 
     rate = read_bandwidth(device)
@@ -147,7 +147,7 @@ def check_checkpoints(device: str) -> Iterator[Finding]:
 
 
 def check_stages(device: str) -> Iterator[Finding]:
-    """Which stages this checkout holds."""
+    """Which stages this checkout has."""
     chain = stages()
     text = f"{chain[0].nn} to {chain[-1].nn}" if chain else "none"
     yield Finding(OK if chain else FAILED, "stages", text)

@@ -23,7 +23,7 @@ def load_exercise(test_file: str | Path) -> ModuleType:
     path = exercise_path(Path(test_file))
     spec = importlib.util.spec_from_file_location(f"exercise_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise UserError(f"{path} is no Python file")
+        raise UserError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)

@@ -29,7 +29,7 @@ def rms_norm(x, weight, out, size, eps, BLOCK: tl.constexpr):
 
 
 def largest_error(device: str, rows: int = 5, size: int = 200) -> float:
-    """The largest difference between the kernel's rows and torch's; `size` is no power of two, so the mask works."""
+    """The largest difference between the kernel's rows and torch's; `size` is not a power of two, so the mask works."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, size, generator=generator).to(device)
     weight = torch.randn(size, generator=generator).to(device)

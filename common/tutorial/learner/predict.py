@@ -2,7 +2,7 @@
 
 Without a terminal the questions are printed, and `--answers` scores given ones. Two results count: the
 recorded one, and a local one where `work/results/` has it. Either makes an answer right, and so does every value
-between which the samples of a result spread: nobody is wrong about noise.
+between which the samples of a result spread: an answer within the noise is not wrong.
 """
 
 from __future__ import annotations

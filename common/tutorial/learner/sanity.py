@@ -1,8 +1,8 @@
 """`make sanity`: does every model still say what it said when it shipped?
 
 Loading is strict (each tensor has a place, each place a tensor), the next eight tokens are compared with
-recorded ones, and the chat template is rendered. One line a model; the exit status is 1 if any fails.
-`--record` writes the fixture and is for whoever trains the checkpoints.
+recorded ones, and the chat template is rendered. One line per model; the exit status is 1 if any fails.
+`--record` writes the fixture and is for the person who trains the checkpoints.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def greedy(model: Model, prompt: list[int]) -> list[int]:
 
 
 def shortfall(model: Model, prompt: list[int], expected: list[int]) -> float:
-    """How far the least likely of the expected tokens lies below the best of its step, in logits; 0 if all are best."""
+    """How far the least likely of the expected tokens is below the best of its step, in logits; 0 if all are best."""
     rows = logits_of(model, prompt + expected)[len(prompt) - 1 : -1]
     chosen = rows.gather(1, torch.tensor(expected, device=rows.device)[:, None])[:, 0]
     return float((rows.amax(dim=1) - chosen).max())

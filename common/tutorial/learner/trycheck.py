@@ -54,7 +54,7 @@ def show_state(stage: Stage, folder: Path, attempt: Attempt) -> None:
 
 
 def next_hint(stage: Stage, folder: Path, attempt: Attempt) -> None:
-    """One hint more than last time; the last one stays."""
+    """The next hint; after the last one, that one again."""
     every = hints(stage)
     attempt.hints = min(attempt.hints + 1, len(every))
     save_attempt(folder, attempt)

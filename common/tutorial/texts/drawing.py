@@ -37,7 +37,7 @@ TEXT = "font-family=\"system-ui, 'DejaVu Sans', Helvetica, Arial, sans-serif\""
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of cells. `marks` has a letter of MARKS for each; `index` stands small under them."""
+    """One line of cells. `marks` has a letter of MARKS for each; `index` is printed small under them."""
 
     label: str
     cells: Sequence[str]
@@ -113,7 +113,7 @@ def _row(row: Row, left: float, y: float, cell: float) -> tuple[list[str], float
                 _text(left + at * (cell + GAP) + cell / 2, y + 13, text, FONT, 10, "middle", colour="#6B6B6B")
             )
         y += 16
-    taken = -1.0  # right end of what stands on the present line of brackets
+    taken = -1.0  # right end of what is on the current line of brackets
     for first, last, text in row.brackets:
         a, b = left + first * (cell + GAP), left + last * (cell + GAP) + cell
         begin, stop = min(a, (a + b) / 2 - len(text) * 3.4), max(b, (a + b) / 2 + len(text) * 3.4)

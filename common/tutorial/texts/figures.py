@@ -74,7 +74,7 @@ def is_current(path: Path, root: Path = ROOT, run: bool = False) -> bool:
 
     run: execute the commands of recordings too; without, a recording is judged by its description alone.
     State pictures are compared byte for byte. A chart is drawn by matplotlib, whose bytes differ between
-    versions: there the hash of what was drawn is compared, which stands in the file.
+    versions: there the hash of what was drawn is compared, which is in the file.
     """
     drawn = path.with_suffix(".svg")
     if not drawn.exists():
@@ -113,7 +113,7 @@ def _known(what: str, given: dict[str, Any], known: set[str]) -> None:
 def _trace_row(
     stage: int, request: str, step: int, places: int, label: str = "K, V", first: str = "c"
 ) -> drawing.Row:
-    """What lies where after a request's step number `step` (from 1): written now, kept from before, or free.
+    """What is where after a request's step number `step` (from 1): written now, kept from before, or free.
 
     first: where nothing is kept, the mark of a token that has not been through the model before.
     """

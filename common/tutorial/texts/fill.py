@@ -54,7 +54,7 @@ def chosen(which: Sequence[str]) -> list[Path]:
 
 
 def summary(paths: Sequence[Path], changed: int, checked: bool, fast: bool) -> str:
-    """One line: what was vouched for."""
+    """One line: what was checked."""
     documents = [filling.read(path) for path in paths]
     blocks = sum(len(document.blocks) for document in documents)
     bound = sum(len(document.inlines) for document in documents)

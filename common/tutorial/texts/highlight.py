@@ -71,7 +71,7 @@ def changed_words(old: str, new: str) -> tuple[Ranges, Ranges]:
 
 
 def pieces(spans: tuple[Span, ...], ranges: Ranges) -> list[tuple[str, str, bool]]:
-    """The spans of a line cut at `ranges`: (kind, text, whether it lies in a range)."""
+    """The spans of a line cut at `ranges`: (kind, text, whether it is in a range)."""
     out = []
     at = 0
     edges = sorted({edge for pair in ranges for edge in pair})

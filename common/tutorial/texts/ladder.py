@@ -92,7 +92,7 @@ def readme_table(root: Path = ROOT, name: str = "ladder", machine: str = "cpu") 
         result = load_result(name, machine, path.parent)
         rows = rows_of(result)
     except KeyError as error:
-        raise UserError(f"{path.name}: {error.args[0]!r} is missing; {COMMAND} records it anew") from None
+        raise UserError(f"{path.name}: {error.args[0]!r} is missing; {COMMAND} records it again") from None
     workload = result["workload"]
     hardware = result["machine"].get("gpu") or result["machine"].get("cpu") or machine
     shown = path.relative_to(root).as_posix()

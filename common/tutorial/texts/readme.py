@@ -74,7 +74,7 @@ def commands(path: Path) -> list[Command]:
 
 
 def tables(root: Path = ROOT) -> dict[str, Callable[[], list[str]]]:
-    """The makers behind the directives `stages`, `flags` and `ladder`."""
+    """What makes the directives `stages`, `flags` and `ladder`."""
     return {
         "stages": lambda: stage_table(root),
         "flags": lambda: flag_table(stages(root)),

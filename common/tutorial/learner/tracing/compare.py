@@ -30,7 +30,7 @@ def _step(mine: Step, wanted: Step) -> str | None:
     for name in should:
         if name not in ran:
             return (
-                f"request {name}: did not run; {' '.join(ran) or 'nobody'} ran, expected {' '.join(should)}"
+                f"request {name}: did not run; {' '.join(ran) or 'nothing'} ran, expected {' '.join(should)}"
             )
     for part in mine.parts:
         other = wanted.part(part.request)

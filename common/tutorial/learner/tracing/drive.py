@@ -34,7 +34,7 @@ def forward_only(engine: ModuleType, scenario: Scenario, steps: list[Step]) -> N
 
 
 def one_after_the_other(engine: ModuleType, scenario: Scenario, steps: list[Step]) -> None:
-    """Stages 02 and 03: `generate` for each prompt. Who comes late finds the others finished."""
+    """Stages 02 and 03: `generate` for each prompt. A late request finds the others finished."""
     for request in scenario.requests:
         recorder = _alone(scenario, request.name, steps)
         with recorder.recording():

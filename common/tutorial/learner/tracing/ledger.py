@@ -1,4 +1,4 @@
-"""Tells whose tokens a step works on, from the tokens and positions alone.
+"""Tells which request each token of a step belongs to, from tokens and positions alone.
 
 From outside, a batch is a flat list of tokens with positions. Each request's text is known, so a share of
 the list is recognised by what the text has at those positions.
@@ -6,7 +6,7 @@ the list is recognised by what the text has at those positions.
 
 from __future__ import annotations
 
-UNKNOWN = "pad"  # tokens that are in nobody's text: padding, or a mistake that looks like it
+UNKNOWN = "pad"  # tokens of no request's text: padding, or a mistake that looks like it
 
 
 class Ledger:
@@ -24,7 +24,7 @@ class Ledger:
         self.texts[name] += tokens
 
     def remove(self, name: str) -> None:
-        """The request is finished: its last token never runs, and must not be taken for somebody else's."""
+        """The request is finished: its last token never runs, and must not be mistaken for another request's."""
         del self.texts[name], self.next[name]
 
     def whose(self, tokens: list[int], positions: list[int]) -> list[tuple[str, int, int]]:

@@ -1,7 +1,7 @@
 """Where a cache keeps what it was given, found by looking: which cells hold a token's K vector afterwards.
 
 Caches differ from stage to stage (one row of places, rows per request, slots, blocks), and a learner's
-may differ again. The vectors do not: wherever K of a token lies, its D numbers lie side by side.
+may differ again. The vectors do not: wherever K of a token is, its D numbers are adjacent.
 A place is a tuple of indices without those for layer, head and K/V: (5,) is place 5, (2, 1) row or block 2,
 place 1.
 """
@@ -58,7 +58,7 @@ class Probe:
         self.before = {id(t): (t, t.clone()) for t in tensors(holder)}
 
     def find(self, vectors: Tensor) -> list[Coordinate | None]:
-        """vectors [N, D] -> where each lies now: fresh places before old ones that hold the same numbers."""
+        """vectors [N, D] -> where each is now: fresh places before old ones that hold the same numbers."""
         now = [t for t in tensors(self.holder) if t.dim() > 1 and t.shape[-1] == vectors.shape[-1]]
         found: list[Coordinate | None] = [None] * len(vectors)
         taken: set[tuple[int, Place]] = set()
@@ -89,7 +89,7 @@ def _matches(tensor: Tensor, vector: Tensor) -> list[Place]:
 def reduce(first: list[Coordinate | None], others: list[list[Coordinate | None]]) -> list[Place] | None:
     """Places without the axes in which `others` (another head, another layer, V) differ; None if nothing is kept.
 
-    Only what lies in the same tensor can share an axis with it.
+    Only what is in the same tensor can share an axis with it.
     """
     if not first or any(spot is None for spot in first):
         return None

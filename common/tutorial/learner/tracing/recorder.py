@@ -1,6 +1,6 @@
 """Records what an engine asks of its model, by hooks on the model. The engine does not know of it.
 
-One call of the model is one step: its tokens and positions, where the first layer's K came to lie, which
+One call of the model is one step: its tokens and positions, where the first layer's K was put, which
 rows logits were asked for, and the bytes of the weights that were read for it.
 """
 
@@ -89,7 +89,7 @@ class Recorder:
             start = end
 
     def _read(self, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
-        """Bytes of a module's weights: an embedding reads one row a token, everything else reads all it has."""
+        """Bytes of a module's weights: an embedding reads one row per token, everything else reads all it has."""
         if not self.steps:
             return
         held = sum(p.nbytes for p in [*module.parameters(recurse=False), *module.buffers(recurse=False)])

@@ -1,4 +1,4 @@
-"""The lesson's diff as an article shows it: hunks named by the definition they lie in, not by line numbers."""
+"""The lesson's diff as an article shows it: hunks named by the definition they belong to, not by line numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills and checks all documents: which they are, what is stale, what nobody vouches for."""
+"""Fills and checks all documents: which they are, what is stale, what has no source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Makers = dict[str, directives.Maker]
 
 @dataclass(slots=True)
 class Edit:
-    """What a directive says should stand in place of what stands there."""
+    """What a directive says should be there instead of what is."""
 
     directive: Directive
     start: int  # characters of the text
@@ -32,7 +32,7 @@ class Edit:
 
 
 def documents(root: Path) -> list[Path]:
-    """README, articles and the stages' READMEs: all that promises its numbers and commands."""
+    """README, articles and the stages' READMEs: all texts whose numbers and commands are checked."""
     return [
         *(path for path in [root / "README.md"] if path.exists()),
         *sorted((root / "articles").glob("*.md")),
@@ -71,7 +71,7 @@ def fill(
 def edits_of(
     document: Document, root: Path, outputs: dict[commands.Run, commands.Output], tables: Makers | None = None
 ) -> tuple[list[Edit], list[Problem]]:
-    """One edit a directive that produces text, and the directives that cannot."""
+    """One edit per directive that produces text, and the directives that cannot."""
     context = directives.Context(
         root, document.path.parent, recorded(root), recorded_samples(root), outputs, tables or {}
     )

@@ -54,7 +54,7 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines [start, end) belong to `directive`; None for a fence that nobody vouches for."""
+    """Lines [start, end) belong to `directive`; None for a fence without a directive."""
 
     directive: Directive | None
     start: int
@@ -194,7 +194,7 @@ def _stray(name: str) -> str:
     if name.lstrip("/") in INLINE:
         return f"`{name}` without its twin: <!-- r ... -->value<!-- /r -->"
     if name in BLOCKS + MARKS:
-        return f"`{name}` must stand on a line of its own, on one line"
+        return f"`{name}` must be alone on its line, and on one line"
     return f"no directive {name!r}; inside a line there are {', '.join(INLINE)}"
 
 

@@ -1,7 +1,7 @@
-"""What the sentences promise: no measured number that nothing vouches for, and a readable length.
+"""What the sentences promise: no measured number without a source, and a readable length.
 
-A numeral followed by a unit of measurement must be bound (`r`, `calc`) or marked as somebody else's
-(`given`). Inline code, links' targets and everything that a directive owns are no prose.
+A numeral followed by a unit of measurement must be bound (`r`, `calc`) or marked as a quoted one
+(`given`). Inline code, links' targets and everything that a directive owns are not prose.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def unbound(document: Document) -> Iterator[Problem]:
         yield Problem(
             document.path,
             document.line_of(match.start()),
-            f"{found!r} is a measured number that nothing vouches for: bind it with <!-- r NAME MACHINE KEY -->, "
+            f"{found!r} is a measured number without a source: bind it with <!-- r NAME MACHINE KEY -->, "
             "compute it with <!-- calc ... -->, or mark it <!-- given SOURCE -->",
         )
     yield from _unbound_cells(document, text)

@@ -46,7 +46,7 @@ def show(value: float, spec: str = "") -> str:
     try:
         return format(value, spec or (",.0f" if float(value).is_integer() else ".3g"))
     except ValueError:
-        raise UserError(f"{spec!r} is no number format; write one such as .1f, ,.0f or .0%") from None
+        raise UserError(f"{spec!r} is not a number format; write one such as .1f, ,.0f or .0%") from None
 
 
 class _Bind(ast.NodeTransformer):
