@@ -14,7 +14,7 @@ import httpx
 import torch
 
 from common.bench.harness import Bench, Run, show_table
-from common.bench.measure import Result, in_turns
+from common.bench.measure import Result
 from common.errors import UserError
 from common.terminal.command_line import run as run_main
 from common.terminal.console import facts, heading, note
@@ -69,8 +69,8 @@ def measure(run: Run) -> None:
         gc.collect()
         gc.freeze()  # what is there stays: from here on, to collect is a matter of microseconds
         times = 20 if run.quick else 200
-        record_tokens(result, trials(sides, prompt, count, run.repeats), points, envelope.parts(times))
-        record_first(result, trials(sides, prompt, min(4, count), run.repeats * (1 if run.quick else 3)))
+        record_tokens(result, sides.in_turns(prompt, count, run.repeats), points, envelope.parts(times))
+        record_first(result, sides.in_turns(prompt, min(4, count), run.repeats * (1 if run.quick else 3)))
         result.add(
             "start_s", start_s, "s", note="from starting the process to the first request it can serve"
         )
@@ -85,18 +85,6 @@ def measure(run: Run) -> None:
         gc.unfreeze()
     show(result)
     run.save(result)
-
-
-def trials(sides: Sides, prompt: list[int], count: int, repeats: int) -> dict[str, list[Trial]]:
-    """Trials of all ways, in turns, each with the same text."""
-    reference = sides.run("loop", prompt, count)
-
-    def run_once(way: str) -> Trial:
-        trial = sides.run(way, prompt, count)
-        check({"loop": reference, way: trial}, count)
-        return trial
-
-    return in_turns(NAMES, repeats, run_once)
 
 
 def record_tokens(result: Result, trials: dict[str, list[Trial]], points: Sequence[int],
@@ -114,18 +102,13 @@ def record_tokens(result: Result, trials: dict[str, list[Trial]], points: Sequen
             result.add(f"{way}_adds_percent", unit="%", samples=shares)
     for n in points:
         for way in ("loop", "stream"):
-            result.add_times(f"{way}_at_{n}", [at(one, n) for one in trials[way]], "ms")
+            result.add_times(f"{way}_at_{n}", [one.until(n) for one in trials[way]], "ms")
     for part, seconds in parts.items():
         result.add_times(f"{part}_us", seconds, "us")
     result.add("envelope_us", sum(result[f"{part}_us"] for part in parts), "us")
     answer = trials["stream"][0]
     result.add("wire_bytes_per_token", answer.received / count, "bytes")
     result.add("text_bytes_per_token", len(answer.text.encode()) / count, "bytes")
-
-
-def at(trial: Trial, n: int) -> float:
-    """Seconds until token n; a chunk may hold the text of several tokens, so the share of chunks stands for it."""
-    return trial.seconds[max(0, round(n / trial.count * len(trial.seconds)) - 1)]
 
 
 def record_first(result: Result, trials: dict[str, list[Trial]]) -> None:

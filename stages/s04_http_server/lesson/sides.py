@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from common.bench.measure import in_turns
+
 from .. import engine as own
 from .wire import payload, text_of
 
@@ -40,6 +42,10 @@ class Trial:
     def total(self) -> float:
         return self.seconds[-1]
 
+    def until(self, n: int) -> float:
+        """Seconds until token n; a chunk may hold the text of several tokens, so the share of chunks stands for it."""
+        return self.seconds[max(0, round(n / self.count * len(self.seconds)) - 1)]
+
 
 @dataclass(frozen=True, slots=True)
 class Sides:
@@ -53,6 +59,17 @@ class Sides:
     def run(self, name: str, prompt: Sequence[int], count: int) -> Trial:
         way: Callable[[list[int], int], Trial] = getattr(self, f"_{name}")
         return way(list(prompt), count)
+
+    def in_turns(self, prompt: Sequence[int], count: int, repeats: int) -> dict[str, list[Trial]]:
+        """Trials of all ways in turns. Raises AssertionError where one writes another text than the loop."""
+        reference = self.run("loop", prompt, count)
+
+        def run_once(name: str) -> Trial:
+            trial = self.run(name, prompt, count)
+            check({"loop": reference, name: trial}, count)
+            return trial
+
+        return in_turns(NAMES, repeats, run_once)
 
     def _loop(self, prompt: list[int], count: int) -> Trial:
         trial, start = Trial(), perf_counter()
