@@ -179,6 +179,11 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(seed, p, spread):
     assert all(exact[i] <= smallest * (1 + 1e-6) for i in set(range(300)) - left)
 
 
+def test_a_top_p_of_zero_leaves_the_likeliest_token():
+    logits = logits_of(300)
+    assert survivors(logits, params(top_p=0)) == {int(logits.argmax())}
+
+
 @settings(max_examples=100, deadline=None)
 @given(values=truncations, seed=st.integers(0, 10**6))
 def test_the_likeliest_token_always_survives(values, seed):
