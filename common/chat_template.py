@@ -1,7 +1,7 @@
-"""Chat messages to the text a model was trained on: Jinja templates from the checkpoint, in a sandbox.
+"""From chat messages to the text that a model was trained on: the checkpoint's Jinja template, in a sandbox.
 
-The environment is the one chat templates on the hub are written for (that of transformers), so renderings are equal.
-Tokens are not made here.
+Chat templates are written for the environment that transformers gives them. This one is the same, so the renderings are equal.
+Tokens are made elsewhere.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = ["FALLBACK_STOP", "FALLBACK_TEMPLATE", "Message", "find_template", "re
 
 Message = Mapping[str, Any]
 
-# For base models, which have no template: a dialogue as it stands in plain text. Stop at FALLBACK_STOP, or the
-# model writes the user's next line too.
+# For base models, which have no template: a dialogue in plain text. Without FALLBACK_STOP the model would write the user's next
+# line too.
 FALLBACK_TEMPLATE = """\
 {% for message in messages %}
 {% if message['role'] == 'system' %}
@@ -74,7 +74,7 @@ def find_template(folder: Path, config: Fields) -> str | None:
 
 
 def render(template: str, messages: Sequence[Message], **variables: object) -> str:
-    """The template's text for `messages`; `variables` are what it may read besides (bos_token, ...).
+    """The template's text for `messages`. variables: what else it may read (bos_token, ...).
 
     Raises UserError for malformed messages and for whatever the template itself refuses.
     """
@@ -84,7 +84,7 @@ def render(template: str, messages: Sequence[Message], **variables: object) -> s
     except jinja2.TemplateError as error:
         raise UserError(f"messages: the chat template says: {' '.join(str(error).split())}") from error
     except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
-        # A template that computes with a value of another type than it expects, e.g. content null.
+        # The template met a value of a type that it does not expect, such as null as content.
         raise UserError(f"messages: the chat template cannot render them: {error}") from error
 
 

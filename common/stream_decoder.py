@@ -1,8 +1,8 @@
 """Text from tokens as they come: exact, at constant cost per token, without half characters.
 
-One character may be spread over several tokens, and a decoder may treat the start of a text otherwise than its
-middle, so `decode(a) + decode(b)` is not `decode(a + b)`. Decoding everything again for each token would be exact
-but quadratic. The two classes here know what their kind of decoder depends on, and keep just that much.
+One character may be spread over several tokens, and a decoder may treat the start of a text differently from its middle, so
+`decode(a) + decode(b)` is not `decode(a + b)`. Decoding the whole text again for each token would be exact, but quadratic. The two
+classes here know what their kind of decoder depends on, and keep only that.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ class StreamDecoder:
     """`"".join(push(i) for i in ids) + flush()` is `decode(ids)`; no push shows part of a character as U+FFFD."""
 
     def __init__(self, token_of: TokenOf) -> None:
-        self._token_of = token_of  # None for ids that do not show: special or unknown ones
+        # None for ids without text: special or unknown ones.
+        self._token_of = token_of
 
     def follow(self, ids: Sequence[int]) -> None:
-        """Begins behind a prompt: what comes is what `decode(prompt + ids)` has more than `decode(prompt)`.
+        """Starts after a prompt: the text of the tokens to come is what `decode(prompt + ids)` adds to `decode(prompt)`.
 
-        Looks at no more of the prompt than its end: the tokens that what follows can still change.
+        Only the end of the prompt is read: the tokens whose text can still change.
         """
         tail: list[str] = []
         for token_id in reversed(ids):
@@ -43,23 +44,23 @@ class StreamDecoder:
         self._resume(tail[::-1])
 
     def push(self, token_id: int) -> str:
-        """The text that became certain with this token; often all of it, "" in the middle of a character."""
+        """The text that this token makes certain: often all of its own, "" in the middle of a character."""
         token = self._token_of(token_id)
         return "" if token is None else self._feed(token)
 
     def flush(self) -> str:
-        """What is still held back at the end; bytes that never became a character are U+FFFD, as in `decode`."""
+        """The text still held back at the end. Bytes that never became a character are U+FFFD, as in `decode`."""
         raise NotImplementedError
 
     def _feed(self, token: str) -> str:
         raise NotImplementedError
 
     def _matters(self, tail: list[str]) -> bool:
-        """tail: a prompt's last tokens, the last one first. Whether the one before them matters too."""
+        """tail: the prompt's last tokens, last one first. Returns whether the token before them matters too."""
         raise NotImplementedError
 
     def _resume(self, tail: list[str]) -> None:
-        """tail: a prompt's last tokens in their order."""
+        """tail: the prompt's last tokens, in order."""
         raise NotImplementedError
 
 
@@ -73,7 +74,8 @@ class ByteLevelStream(StreamDecoder):
     def __init__(self, token_of: TokenOf) -> None:
         super().__init__(token_of)
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._skip = 0  # characters of the prompt that are still to come
+        # Characters of the prompt that have not come out yet.
+        self._skip = 0
 
     def _feed(self, token: str) -> str:
         return self._without_prompt(self._utf8.decode(token_bytes(token)))
@@ -110,7 +112,8 @@ class PieceStream(StreamDecoder):
         self._byte_fallback = byte_fallback
         self._held: list[str] = []
         self._at_start = True
-        self._skip = 0  # characters of what is held that are the prompt's
+        # Characters of the held text that belong to the prompt.
+        self._skip = 0
 
     def _feed(self, token: str) -> str:
         self._held.append(token)
@@ -120,7 +123,8 @@ class PieceStream(StreamDecoder):
 
     def flush(self) -> str:
         text = self._text(self._held)
-        if self._skip:  # no more than the run has become: a character may be shorter than its bytes were
+        if self._skip:
+            # At most what the run has become: a character may be shorter than its bytes were.
             run = [token for token in self._held if self._is_byte(token)]
             text = text[min(self._skip, len(self._text(run))) :]
         self._at_start = self._at_start and not self._held
@@ -132,14 +136,15 @@ class PieceStream(StreamDecoder):
             return ""
         if self._at_start:
             return _join(self._decoder, tokens)
-        # A letter before it makes this the middle of a text, whatever the decoder does at the start.
+        # A letter in front makes this the middle of a text, whatever the decoder does at the start of one.
         return _join(self._decoder, ["x", *tokens])[1:]
 
     def _matters(self, tail: list[str]) -> bool:
         return self._is_byte(tail[-1])
 
     def _resume(self, tail: list[str]) -> None:
-        self._at_start = all(map(self._is_byte, tail))  # else there is a piece before the bytes
+        # Otherwise there is a piece before the bytes.
+        self._at_start = all(map(self._is_byte, tail))
         run = [token for token in tail if self._is_byte(token)]
         self._held, self._skip = run, len(self._text(run))
 
@@ -189,7 +194,7 @@ _BYTES = _byte_of_character()
 
 
 def token_bytes(token: str) -> bytes:
-    """The bytes of a byte-level vocabulary entry; an added token outside the alphabet is its own UTF-8."""
+    """The bytes of a byte-level vocabulary entry. An added token outside the alphabet stands for its own UTF-8."""
     try:
         return bytes(_BYTES[character] for character in token)
     except KeyError:

@@ -1,7 +1,7 @@
 """Text to token ids and back, over `tokenizers`: encoding, decoding, streaming and chat, from a checkpoint's files.
 
-How byte pair encoding works is stage 01's lesson. Here are the files: tokenizer.json does the work,
-tokenizer_config.json says which tokens have which role, and config.json is asked where that is silent.
+How byte pair encoding works is stage 01's lesson. This file is about a checkpoint's files: tokenizer.json does the work,
+tokenizer_config.json says which token has which role, and older files and config.json are read where that says nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["StreamDecoder", "Tokenizer"]
 
 
 class Tokenizer:
-    """One checkpoint's tokenizer. Its methods may be called from several threads; each stream belongs to one."""
+    """One checkpoint's tokenizer. Any thread may call its methods; each stream belongs to one thread."""
 
     def __init__(
         self,
@@ -88,8 +88,8 @@ class Tokenizer:
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Token ids of `text`. special: let the checkpoint add what it adds around a text, such as BOS.
 
-        What that is, the post-processor in tokenizer.json decides; `add_bos_token` in tokenizer_config.json does not,
-        neither here nor in transformers.
+        The post-processor in tokenizer.json decides what that is. `add_bos_token` in tokenizer_config.json does not matter,
+        here or in transformers.
 
         Raises UserError for half a surrogate pair, which JSON can carry and UTF-8 cannot.
         """
@@ -99,22 +99,22 @@ class Tokenizer:
             raise UserError(
                 f"text: character {error.start} is a lone surrogate ({text[error.start]!r}), not valid Unicode"
             ) from error
-        # Of the encoding calls only this one lets go of the interpreter lock: a long text must not stop a whole server.
+        # Only this one of the encoding calls releases the interpreter lock: a long text must not stall a whole server.
         (encoding,) = self.backend.encode_batch_fast([text], add_special_tokens=special)
         return list(encoding.ids)
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
-        """The text of `ids`, byte for byte what was encoded; ids without a token are left out."""
+        """The text of `ids`, byte for byte what was encoded. Ids without a token are left out."""
         return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """Each id's entry in the vocabulary as it is written there: `Ġworld`, `▁world`, `<0xE2>`."""
+        """Each id's entry in the vocabulary, as written there: `Ġworld`, `▁world`, `<0xE2>`."""
         return [self.backend.id_to_token(i) or f"<unused {i}>" for i in ids]
 
     def stream(self, skip_special: bool = True, after: Sequence[int] = ()) -> StreamDecoder:
         """A decoder for one text's tokens as they come.
 
-        after: the prompt that they go on from. Where a text begins, some tokenizers drop a space; within it none.
+        after: the prompt that they continue. Some tokenizers drop a space at the start of a text, none within it.
         """
         hidden = self._hidden if skip_special else set()
         token_of = self.backend.id_to_token
@@ -127,8 +127,8 @@ class Tokenizer:
     ) -> str:
         """The conversation as one text, by the checkpoint's template or the plain "User: ..." fallback.
 
-        messages: dicts with role and content. variables: what a template offers besides, such as
-        enable_thinking=False. Raises UserError for what the template refuses.
+        messages: dicts with role and content. variables: further ones that a template knows, such as enable_thinking=False.
+        Raises UserError for what the template refuses.
         """
         template = FALLBACK_TEMPLATE if self.chat_template is None else self.chat_template
         # Templates written for transformers test these two without asking whether they are defined.
@@ -138,7 +138,7 @@ class Tokenizer:
     def encode_chat(
         self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: object
     ) -> list[int]:
-        """Token ids of `render_chat`. A template writes BOS itself where the model wants it, so none is added to it."""
+        """Token ids of `render_chat`. A template writes BOS itself if the model wants one, so none is added."""
         text = self.render_chat(messages, add_generation_prompt, **variables)
         return self.encode(text, special=not self.has_chat_template)
 

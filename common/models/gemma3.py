@@ -1,7 +1,7 @@
-"""Gemma 3, text only (Gemma Team, 2025): local and global layers, four norms a block, GeGLU, scaled embeddings.
+"""Gemma 3, text only (Gemma Team, 2025): local and global layers, four norms per block, GeGLU, scaled embeddings.
 
-Five of six layers see only a window of the last tokens, and turn positions by a RoPE of their own (base 10,000);
-every sixth sees all of them (base 1,000,000). Norms stand before and after each half of a block.
+Five layers in six see only a window of the last tokens and have their own RoPE (base 10,000); every sixth layer sees all tokens
+(base 1,000,000). Each half of a block has a norm before and after it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def read_ropes(fields: Fields, max_positions: int) -> tuple[Rope, Rope]:
 
 
 class Norm(RMSNorm):
-    """RMSNorm whose stored weight is the difference from one; computed in float32."""
+    """RMSNorm whose checkpoint stores the weight minus one; computed in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x.float(), self.weight.shape, 1.0 + self.weight.float(), self.eps).to(x.dtype)
@@ -80,7 +80,7 @@ class Norm(RMSNorm):
 
 class Attention(llama.Attention):
     def __init__(self, config: Gemma3Config, index: int):
-        super().__init__(config, index)  # type: ignore[arg-type]  # has all that Llama's attention reads
+        super().__init__(config, index)  # type: ignore[arg-type]  # it has every field that Llama's attention reads
         i = self.info
         self.info = LayerInfo(
             index, config.scale, config.windows[index], i.num_heads, i.num_kv_heads, i.head_dim
@@ -114,16 +114,14 @@ class Block(nn.Module):
 class Blocks(nn.Module):
     def __init__(self, config: Gemma3Config):
         super().__init__()
-        self.rotary, self.local_rotary = (
-            Rotary(config.rope, config.head_dim),
-            Rotary(config.local_rope, config.head_dim),
-        )
+        self.rotary = Rotary(config.rope, config.head_dim)
+        self.local_rotary = Rotary(config.local_rope, config.head_dim)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_layers))
 
     def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        everywhere, near = self.rotary(positions, x.dtype), self.local_rotary(positions, x.dtype)
+        rope, local_rope = self.rotary(positions, x.dtype), self.local_rotary(positions, x.dtype)
         for layer in self.layers:
-            x = layer(x, everywhere if layer.attn.info.window is None else near, attend)
+            x = layer(x, rope if layer.attn.info.window is None else local_rope, attend)
         return x
 
 

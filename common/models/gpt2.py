@@ -1,6 +1,6 @@
 """GPT-2 (Radford et al., 2019) over a flat list of N tokens: learned positions, LayerNorm, GELU, biases everywhere.
 
-A token meets the others in one place only, `attend`. Shapes: N tokens, H heads, D head size.
+Tokens meet in one place only, `attend`. Shapes: N tokens, H heads, D head size.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class GPT2(nn.Module):
 
 
 def weight_map(model: GPT2) -> dict[str, list[Target]]:
-    """Which checkpoint tensor fills what. GPT-2's files hold [in, out]: its layers were convolutions of width one."""
+    """Which checkpoint tensor fills which module. GPT-2's files hold [in, out]: its layers were convolutions of width one."""
     head = Target("head", parts=model.head.parts)
     names = {
         "transformer.wte.weight": [Target("embed")],

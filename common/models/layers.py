@@ -1,8 +1,8 @@
 """What the families are made of: linear layers, norms, embeddings, rotary positions, MLPs.
 
-Every module with weights takes them one by one through `load(part, tensor)`, so that a module can be replaced by
-one with another storage (a quantised one, a shard, one with adapters) before a single weight is read. What mixes
-tokens, `attend`, is not here: every stage brings its own.
+Every module takes its weights one by one through `load(part, tensor)`, so a module can be replaced by one that stores them in
+another way (quantised, sharded, with adapters) before a single weight is read. `attend`, which mixes tokens, is not here: every
+stage brings its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LayerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a checkpoint tensor goes: into the `kind` of a module, or, rows first, into `parts` (name -> rows) of it."""
+    """Where a checkpoint tensor goes: into a module's weight or bias, or into some of its parts (name -> number of rows)."""
 
     module: str
     kind: str = "weight"  # or "bias"
@@ -40,7 +40,7 @@ class Target:
 
 
 class Loads:
-    """For modules whose parameters are filled whole."""
+    """For modules whose checkpoint tensors are whole parameters."""
 
     def load(self, part: str, tensor: Tensor) -> None:
         copy_into(getattr(self, part), tensor)
@@ -102,8 +102,8 @@ class Linear(nn.Module):
         return linear(x, self.weight, self.bias)
 
     def load(self, part: str, tensor: Tensor, columns: slice = slice(None)) -> None:
-        """part "q.weight" or "q.bias". The tensor has whole rows; a shard keeps `columns` of them, cut here, so that
-        a quantiser sees whole rows and all shards agree on the scales."""
+        """part: "q.weight" or "q.bias". The tensor has whole rows. A shard keeps only `columns` of them, and selects them here,
+        so that a quantiser sees whole rows and all shards agree on the scales."""
         name, _, kind = part.rpartition(".")
         copy_into(getattr(self, kind)[rows_of(self.parts, name)], tensor[..., columns])
 
@@ -163,8 +163,8 @@ def inverse_frequencies(rope: Rope, head_dim: int) -> Tensor:
     if rope.kind == "linear":
         return freq / s["factor"]
     if rope.kind == "llama3":
-        # Slow dimensions, which would not complete a turn within the original context, are stretched; fast ones, which
-        # tell neighbours apart, are kept; those between are interpolated.
+        # Slow dimensions, which would not complete a turn within the original context, are stretched. Fast ones, which tell
+        # neighbours apart, stay as they are. Those in between are interpolated.
         turns = s["original_max_position_embeddings"] * freq / (2 * torch.pi)
         keep = ((turns - s["low_freq_factor"]) / (s["high_freq_factor"] - s["low_freq_factor"])).clamp(0, 1)
         return keep * freq + (1 - keep) * freq / s["factor"]
@@ -172,13 +172,13 @@ def inverse_frequencies(rope: Rope, head_dim: int) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [N, H, D] turned by its position's angles. Dimension i pairs with i + D/2, as Hugging Face stores it."""
+    """x [N, H, D], rotated by the angles of its position. Dimension i pairs with i + D/2, as Hugging Face stores it."""
     a, b = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-b, a), dim=-1) * sin
 
 
 def rows_of(parts: dict[str, int], name: str) -> slice:
-    """The rows that a part takes in the stacked weight. Raises KeyError."""
+    """The rows of a part in the stacked weight. Raises KeyError."""
     start = 0
     for part, rows in parts.items():
         if part == name:
@@ -188,9 +188,11 @@ def rows_of(parts: dict[str, int], name: str) -> slice:
 
 
 def copy_into(target: Tensor, tensor: Tensor) -> None:
-    """Raises ValueError with both shapes where they differ, and for numbers that a quantiser has packed."""
+    """Raises ValueError for shapes that differ, and for integers, which only a quantised checkpoint stores."""
     if target.is_floating_point() and not tensor.is_floating_point():
-        raise ValueError(f"is {tensor.dtype}; quantised checkpoints are not supported")
+        raise ValueError(
+            f"has type {str(tensor.dtype).removeprefix('torch.')}: quantised checkpoints are not supported"
+        )
     if target.shape != tensor.shape:
         raise ValueError(f"shape {list(tensor.shape)} instead of {list(target.shape)}")
     target.copy_(tensor)

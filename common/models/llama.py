@@ -1,7 +1,7 @@
 """Llama 2 and 3 (Touvron et al., 2023; Grattafiori et al., 2024) over a flat list of N tokens.
 
-A token meets the others in one place only, `attend`. All else works on each token alone, so nothing here knows
-of requests, batches, caches or padding. Shapes: N tokens, Hq query heads, Hkv key/value heads, D head size.
+Tokens meet in one place only, `attend`. Everything else works on each token alone, so nothing here knows about requests,
+batches, caches or padding. Shapes: N tokens, Hq query heads, Hkv key/value heads, D head size.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LlamaConfig(ModelConfig):
 
 
 class Attention(nn.Module):
-    """Project to queries, keys and values; turn by position; attend; project back."""
+    """Project to queries, keys and values; rotate by position; attend; project back."""
 
     def __init__(self, config: LlamaConfig, index: int):
         super().__init__()
@@ -53,7 +53,7 @@ class Attention(nn.Module):
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [N, hidden] -> queries and keys [N, Hq + Hkv, D], values [N, Hkv, D].
 
-        Queries and keys stay in one tensor because both are turned: half as many GPU kernels as one by one.
+        Queries and keys stay in one tensor because both are rotated: half as many GPU kernels as rotating each by itself.
         """
         i = self.info
         qkv = self.qkv(x).unflatten(1, (-1, i.head_dim))
@@ -98,7 +98,7 @@ class Llama(nn.Module):
     block: type[Block] = Block
     prefix = "model."  # of checkpoint names
     float16_overflows = False
-    ignored: tuple[str, ...] = (r".*\.rotary_emb\.inv_freq",)  # tensors of old files that we compute
+    ignored: tuple[str, ...] = (r".*\.rotary_emb\.inv_freq",)  # tensors in old files that are computed here
 
     def __init__(self, config: LlamaConfig):
         super().__init__()
@@ -124,7 +124,7 @@ class Llama(nn.Module):
 
 
 def weight_map(model: Llama, norms: dict[str, str] | None = None) -> dict[str, list[Target]]:
-    """Which checkpoint tensor fills what. `norms`: checkpoint name -> ours, of a layer's norms."""
+    """Which checkpoint tensor fills which module. norms: checkpoint name -> our name, for the norms of a layer."""
     head = Target("head", parts=model.head.parts)
     names = {"model.embed_tokens.weight": [Target("embed")], "model.norm.weight": [Target("norm")]}
     if model.config.tie_word_embeddings:

@@ -1,7 +1,7 @@
-"""Qwen 3 (Yang et al., 2025): Llama, with a norm on every query and key head and a head size of its own.
+"""Qwen 3 (Yang et al., 2025): Llama, with a norm on every query and key head and an independent head size.
 
-The norm keeps attention scores from growing during training (Henry et al., 2020), so the biases that Qwen 2 had
-on its projections are gone.
+The norm keeps attention scores from growing during training (Henry et al., 2020). The biases that Qwen 2 had on its projections
+are gone.
 """
 
 from __future__ import annotations
