@@ -197,7 +197,12 @@ ECHOED: dict[str, dict[str, Any]] = {
     "parsed": {"role": "assistant", "content": "Good day.", "parsed": None, "refusal": None},
     "a parsed answer": {"role": "assistant", "content": "Good day.", "parsed": {"a": 1}},
     "reasoning": {"role": "assistant", "content": "Good day.", "reasoning": "so", "reasoning_content": "so"},
-    "an unknown null": {"role": "assistant", "content": "Good day.", "provider_specific_fields": None},
+    "an unknown null": {"role": "assistant", "content": "Good day.", "colour": None},
+    "what a provider added": {
+        "role": "assistant",
+        "content": "Good day.",
+        "provider_specific_fields": {"refusal": None},
+    },
     "cache_control": {"role": "assistant", "content": "Good day.", "cache_control": {"type": "ephemeral"}},
     "annotations": {"role": "assistant", "content": "Good day.", "annotations": [{"type": "url_citation"}]},
     "empty tool calls": {

@@ -186,6 +186,7 @@ class Message(MessagePart):
     parsed: Any = None
     reasoning: Any = None
     reasoning_content: Any = None
+    provider_specific_fields: Any = None  # LiteLLM's
     # Empty or null only.
     refusal: None = None
     audio: None = None
