@@ -5,7 +5,7 @@ arrivals times the average time that each customer spends inside (Little, 1961).
 distributed, who is served first, or what happens inside. That makes it the first thing to check in the numbers of a
 queue: if L, a and W were counted separately and the law does not hold, one of them was counted wrong.
 
-Fill in the three functions. `pytest stages/s06_request_queue/exercises/test_ex1_littles_law.py` checks them.
+Fill in the three functions. `.venv/bin/python -m pytest stages/s06_request_queue/exercises/test_ex1_littles_law.py` checks them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ highest
 goes first, and of two equal ones the one that arrived first. It sounds as if the whole queue had to be sorted again at
 every moment. It need not be: think about how the scores of two requests change relative to each other while both wait.
 
-Fill in the class. `pytest stages/s06_request_queue/exercises/test_ex2_priority.py` checks it.
+Fill in the class. `.venv/bin/python -m pytest stages/s06_request_queue/exercises/test_ex2_priority.py` checks it.
 """
 
 from __future__ import annotations

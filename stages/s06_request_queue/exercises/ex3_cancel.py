@@ -8,7 +8,7 @@ soon as they leave, and the length counts only the requests that are still waiti
 (One trap: a plain dict keeps its order and deletes fast, but `next(iter(d))` walks over everything that was ever deleted
 at its front. The standard library has a relative that does not.)
 
-Fill in the class. `pytest stages/s06_request_queue/exercises/test_ex3_cancel.py` checks it.
+Fill in the class. `.venv/bin/python -m pytest stages/s06_request_queue/exercises/test_ex3_cancel.py` checks it.
 """
 
 from __future__ import annotations

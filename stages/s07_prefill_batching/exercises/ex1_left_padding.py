@@ -4,7 +4,7 @@ The engine fills short rows at the end. Many libraries fill them at the front, s
 in the last column. Then a column is no longer a position in the text, and two things go wrong silently: positions, and
 which token may look at which.
 
-Fill in `left_pad`; `pytest stages/s07_prefill_batching/exercises/test_ex1_left_padding.py` runs a model with it.
+Fill in `left_pad`; `.venv/bin/python -m pytest stages/s07_prefill_batching/exercises/test_ex1_left_padding.py` runs a model with it.
 """
 
 from __future__ import annotations

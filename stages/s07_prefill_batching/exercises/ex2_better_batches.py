@@ -3,7 +3,7 @@
 The engine takes requests in order of arrival. If many are there at once and their order does not matter, you may choose
 which of them share a rectangle. Count first, then choose.
 
-`pytest stages/s07_prefill_batching/exercises/test_ex2_better_batches.py` compares your count with the engine's, and your
+`.venv/bin/python -m pytest stages/s07_prefill_batching/exercises/test_ex2_better_batches.py` compares your count with the engine's, and your
 choice with the best there is.
 """
 

@@ -7,7 +7,7 @@ They are in order of arrival. A step has `budget` tokens:
 - what is left goes to the prompts in order of arrival, as much as each one wants, and the last one is cut where the budget
   ends.
 
-Fill in the function. `pytest stages/s08_continuous_batching/exercises/test_ex1_budget.py` checks it.
+Fill in the function. `.venv/bin/python -m pytest stages/s08_continuous_batching/exercises/test_ex1_budget.py` checks it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ to end. Build the four lists that the model and attention need.
     starts  how many of them are already computed
     counts  how many run in this step
 
-Fill in the function. `pytest stages/s08_continuous_batching/exercises/test_ex2_flat.py` checks it.
+Fill in the function. `.venv/bin/python -m pytest stages/s08_continuous_batching/exercises/test_ex2_flat.py` checks it.
 """
 
 from __future__ import annotations
