@@ -8,7 +8,9 @@ try is one pass over the vocabulary, and a GPU makes it for many rows at once.
 How many times must you halve? A float32 has 32 bits, and the bits of positive floats are ordered as the floats are
 (`x.view(torch.int32)`). So you can make the threshold exactly, one bit after the other.
 
-Fill in `top_p`. `.venv/bin/python -m pytest stages/s05_sampling/exercises/test_ex1_no_sorting.py` checks it.
+Fill in `top_p`. This command checks it:
+
+    .venv/bin/python -m pytest stages/s05_sampling/exercises/test_ex1_no_sorting.py
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@
 first is taken out, the third one from what is left then, and so on: the n highest are n draws without replacement
 (Vieira, 2014; Kool et al., 2019). That is how to draw several different continuations, or the candidates of a draft.
 
-Fill in the functions. `.venv/bin/python -m pytest stages/s05_sampling/exercises/test_ex2_without_putting_back.py` checks them.
+Fill in the functions. This command checks them:
+
+    .venv/bin/python -m pytest stages/s05_sampling/exercises/test_ex2_without_putting_back.py
 """
 
 from __future__ import annotations

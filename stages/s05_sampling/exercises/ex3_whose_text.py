@@ -6,7 +6,9 @@ their noise is average: 0.577 (Euler's constant). So each text that a server dra
 which costs nothing and changes no probability (Aaronson, 2022; Kuditipudi et al., 2023). Greedy tokens carry none, and
 tokens that had no rival hardly any.
 
-Fill in the functions. `.venv/bin/python -m pytest stages/s05_sampling/exercises/test_ex3_whose_text.py` checks them.
+Fill in the functions. This command checks them:
+
+    .venv/bin/python -m pytest stages/s05_sampling/exercises/test_ex3_whose_text.py
 """
 
 from __future__ import annotations

@@ -1,14 +1,17 @@
 """Exercise 3: leave the queue at once, without a search.
 
-`scheduler.py` takes a cancelled request out of its deque with `remove`, which looks at one request after another. That is
-nothing for a queue of 256. It is a lot for a queue of 100,000 from which everyone hangs up because it is so long. Build a
-queue in which `cancel` costs the same for any length. Cancelled requests must not stay behind: their memory is free as
-soon as they leave, and the length counts only the requests that are still waiting.
+`scheduler.py` takes a cancelled request out of its deque with `remove`, which looks at one request after
+another. That is nothing for a queue of 256. It is a lot for a queue of 100,000 from which everyone hangs up
+because it is so long. Build a queue in which `cancel` costs the same for any length. Cancelled requests must
+not stay behind: their memory is free as soon as they leave, and the length counts only the requests that are
+still waiting.
 
-(One trap: a plain dict keeps its order and deletes fast, but `next(iter(d))` walks over everything that was ever deleted
-at its front. The standard library has a relative that does not.)
+(One trap: a plain dict keeps its order and deletes fast, but `next(iter(d))` walks over everything that was
+ever deleted at its front. The standard library has a relative that does not.)
 
-Fill in the class. `.venv/bin/python -m pytest stages/s06_request_queue/exercises/test_ex3_cancel.py` checks it.
+Fill in the class. This command checks it:
+
+    .venv/bin/python -m pytest stages/s06_request_queue/exercises/test_ex3_cancel.py
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Exercise 1: give out the budget of a step.
 
-Each request is given as the number of tokens that it still has to run: 1 if it decodes, more if its prompt is not finished.
-They are in order of arrival. A step has `budget` tokens:
+Each request is given as the number of tokens that it still has to run: 1 if it decodes, more if its prompt is
+not finished. They are in order of arrival. A step has `budget` tokens:
 
 - requests that decode get one each, first;
-- what is left goes to the prompts in order of arrival, as much as each one wants, and the last one is cut where the budget
-  ends.
+- what is left goes to the prompts in order of arrival, as much as each one wants, and the last one is cut
+  where the budget ends.
 
-Fill in the function. `.venv/bin/python -m pytest stages/s08_continuous_batching/exercises/test_ex1_budget.py` checks it.
+Fill in the function. This command checks it:
+
+    .venv/bin/python -m pytest stages/s08_continuous_batching/exercises/test_ex1_budget.py
 """
 
 from __future__ import annotations

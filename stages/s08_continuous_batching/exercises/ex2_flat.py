@@ -1,13 +1,15 @@
 """Exercise 2: the flat list.
 
-A step's batch is not a rectangle. Each request runs some consecutive tokens of its text, and all of them go into one list, end
-to end. Build the four lists that the model and attention need.
+A step's batch is not a rectangle. Each request runs some consecutive tokens of its text, and all of them go
+into one list, end to end. Build the four lists that the model and attention need.
 
     texts   each request's tokens so far
     starts  how many of them are already computed
     counts  how many run in this step
 
-Fill in the function. `.venv/bin/python -m pytest stages/s08_continuous_batching/exercises/test_ex2_flat.py` checks it.
+Fill in the function. This command checks it:
+
+    .venv/bin/python -m pytest stages/s08_continuous_batching/exercises/test_ex2_flat.py
 """
 
 from __future__ import annotations
