@@ -422,7 +422,8 @@ def test_a_request_tells_its_times():
 
 def test_penalties_count_what_was_written(build):
     """As a bias by hand: each token so far is made less likely by 0.7 for each time that it was written."""
-    made, written = build(), []
+    made = build()
+    written: list[int] = []
     for _ in range(10):
         bias = {token: -0.7 * written.count(token) for token in set(written)}
         written += made.generate([PROMPTS[5] + written], params(1, logit_bias=bias))[0].tokens
