@@ -260,7 +260,7 @@ class Engine:
                 self.guarded_step()
 
     def guarded_step(self) -> None:
-        """A step. An error that is no single request's fault fails all of them, and the engine."""
+        """A step. An error outside `run` and `sample` fails all requests, and the engine."""
         try:
             self.step()
         except Exception as e:

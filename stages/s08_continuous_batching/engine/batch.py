@@ -1,6 +1,6 @@
 """What one forward pass works on: the scheduled tokens of several requests, and the tensors made of them.
 
-The tokens lie in one flat list, those of decoding requests first. For one request:
+The tokens form one flat list, those of decoding requests first. For one request:
 
     0            start               start + num_scheduled_tokens    num_tokens
     |-- in the cache --|---- num_scheduled_tokens ----|-- later steps --|
