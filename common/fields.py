@@ -111,6 +111,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.parent} holds no {path.name}") from None
+    except OSError as e:
+        raise UserError(f"{path} cannot be read: {e.strerror}") from None
     except (ValueError, RecursionError) as e:
         raise UserError(f"{path} is not JSON: {e}") from None
     if not isinstance(content, dict):

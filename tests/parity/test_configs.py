@@ -42,6 +42,17 @@ def one_line(error: BaseException, file: str, key: str) -> bool:
     return file in text and key in text and "\n" not in text and len(text) < 300
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("gpt2")])
+def test_the_spelling_of_published_files_means_the_same(case):
+    assert read_config(older(case)) == read_config(raw(case))
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        load_config(tmp_path)
+
+
 def test_the_older_spelling_of_a_config_means_the_same():
     new = json.loads(CASES["llama3-scaled"].to_json_string(use_diff=False))
     old = {k: v for k, v in new.items() if k != "rope_parameters"}

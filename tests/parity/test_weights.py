@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
 from common.loader import build_model, load_weights, resolve_dtype
-from common.models import MODELS, read_config
+from common.models import MODELS, llama, read_config
 from common.models.weights import materialize
 
+from .test_configs import WRONG, raw
 from .test_models import CASES, run
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -181,3 +184,39 @@ def test_memory_is_reported_for_the_device_that_lacks_it(monkeypatch):
         model = MODELS["gpt2"](read_config(json.loads(CASES["gpt2"].to_json_string(use_diff=False))))
     with pytest.raises(UserError, match=r"model: 0\.0 GB of weights do not fit in the memory of cpu"):
         materialize(model, torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A good checkpoint of each family."""
+    made = {case: tmp_path_factory.mktemp(case) for case in TIED}
+    for case, folder in made.items():
+        save(folder, case)
+    return made
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_a_config_says_the_checkpoint_loads_and_runs_or_is_refused_in_one_line(folders, data):
+    folder = folders[data.draw(st.sampled_from(TIED))]
+    good = json.loads((folder / "config.json").read_text())
+    key = data.draw(st.sampled_from(sorted(good)))
+    content = {**good, key: data.draw(st.sampled_from([*WRONG, 1, 2, 3, 16, 48]))}
+    (folder / "config.json").write_text(json.dumps(content))
+    refused = ""
+    try:
+        assert run(load_weights(folder, "cpu"), TOKENS[:1] - 3).shape == (1, 97)
+    except UserError as error:
+        refused = str(error)
+    finally:
+        (folder / "config.json").write_text(json.dumps(good))
+    assert "\n" not in refused and len(refused) < 400
+
+
+@pytest.mark.parametrize("case", ["llama-grouped", "qwen3", "gemma3"])
+def test_queries_and_keys_are_rotated_in_one_call_per_layer(case, monkeypatch):
+    model, calls, rotate = build_model(read_config(raw(case))), [], llama.rotate
+    monkeypatch.setattr(llama, "rotate", lambda x, *angles: calls.append(x.shape) or rotate(x, *angles))
+    run(model, TOKENS)
+    heads = model.config.num_heads + model.config.num_kv_heads
+    assert calls == [(len(TOKENS), heads, model.config.head_dim)] * model.config.num_layers
