@@ -64,7 +64,8 @@ def load_model(
         UserError: what cannot be found, read or used, in one line.
     """
     folder = find_checkpoint(name_or_path)
-    # Before the weights: what is wrong here is found in milliseconds.
+    # Before the weights: what is wrong here is found in milliseconds. An unknown architecture is named before its tokenizer.
+    load_config(folder)
     tokenizer = Tokenizer.from_folder(folder)
     model = load_weights(folder, device, dtype, replace)
     end, ends = tokenizer.eos_token_id, model.config.eos_token_ids
