@@ -215,8 +215,13 @@ def test_whatever_a_config_says_the_checkpoint_loads_and_runs_or_is_refused_in_o
 
 @pytest.mark.parametrize("case", ["llama-grouped", "qwen3", "gemma3"])
 def test_queries_and_keys_are_rotated_in_one_call_per_layer(case, monkeypatch):
-    model, calls, rotate = build_model(read_config(raw(case))), [], llama.rotate
-    monkeypatch.setattr(llama, "rotate", lambda x, *angles: calls.append(x.shape) or rotate(x, *angles))
+    model, rotate, calls = build_model(read_config(raw(case))), llama.rotate, []
+
+    def counted(x, cos, sin):
+        calls.append(tuple(x.shape))
+        return rotate(x, cos, sin)
+
+    monkeypatch.setattr(llama, "rotate", counted)
     run(model, TOKENS)
     heads = model.config.num_heads + model.config.num_kv_heads
     assert calls == [(len(TOKENS), heads, model.config.head_dim)] * model.config.num_layers
