@@ -2,7 +2,7 @@
 
 Matrix products of different row counts round differently, so two correct engines agree in tokens and not in bits.
 Where the reference's best scores are closer than rounding, either token is right; the comparison then goes on from the
-reference's token, so that everything behind a tie is checked too. Knows no models: scores come through a function.
+reference's token, so that everything after a tie is checked too. Nothing here knows a model: scores come from a function.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NEAR_TIE = 1e-4  # in scores (logits, or logits plus noise) of order ten; float3
 ONE_IN = 500
 # 16 bits put many tokens on exactly the same score, so ties are common there.
 ONE_IN_16_BITS = 4
-# between neighbouring bfloat16 numbers: what rounding in some dozens of layers was seen to add up to
+# Steps between neighbouring bfloat16 numbers: what rounding in dozens of layers was seen to add up to.
 STEPS_16_BITS = 8
 
 Continue = Callable[[list[int]], Iterable[int]]
@@ -54,12 +54,12 @@ def assert_same_tokens(
     the best. The comparison then goes on with the reference's token.
 
     Args:
-        ours: the tokens, or a function from the reference's first i tokens to ours from there on, which
-            is what going on behind a tie takes; it is called with [] first. Read no further than needed.
-        reference: the tokens to meet, the prompt not among them.
+        ours: the tokens, or a function from the reference's first i tokens to ours from there on, which is
+            needed to go on after a tie; it is called with [] first. Read no further than needed.
+        reference: the tokens to compare with, without the prompt.
         logits_at: i -> the scores [vocab_size] that the reference chose its token i from.
         tolerance: a difference of scores, or a function of the best score that gives one.
-        one_in: of so many tokens, begun ones included, one may be forgiven.
+        one_in: one token in this many may be forgiven, rounded up.
         tally: counts on from earlier calls.
 
     Returns:
@@ -78,7 +78,7 @@ def assert_same_tokens(
             tally.forgiven += 1
             if i + 1 < len(reference):
                 assert callable(ours), (
-                    f"token {i} is a near tie: to go on behind it, give `ours` as a function"
+                    f"token {i} is a near tie: to go on after it, give `ours` as a function"
                 )
                 tokens = iter(ours(list(reference[: i + 1])))
     more = next(tokens, None)
@@ -96,8 +96,8 @@ def forgive(
 ) -> None:
     """Raises AssertionError unless both tokens score as well as the best, within the tolerance.
 
-    The reference's own token too: scores by which it would not have been chosen are not those it was chosen from, and
-    would let a wrong token of ours pass.
+    The reference's own token is checked too. If it scores far below the best, these are not the scores that it was
+    chosen from, and they might let a wrong token of ours pass.
     """
     best = float(scores.max())
     limit = tolerance(best) if callable(tolerance) else tolerance
@@ -112,7 +112,7 @@ def forgive(
 def bfloat16_ulps(count: int) -> Callable[[float], float]:
     """A tolerance of `count` steps between neighbouring bfloat16 numbers at the size of the best score.
 
-    bfloat16 keeps 8 bits of a number: neighbours between 2 and 4 lie 2**-6 apart.
+    bfloat16 keeps 8 bits of a number: neighbours between 2 and 4 are 2**-6 apart.
     """
     return lambda best: count * 2.0 ** (math.floor(math.log2(max(abs(best), 2.0**-126))) - 7)
 
@@ -120,8 +120,8 @@ def bfloat16_ulps(count: int) -> Callable[[float], float]:
 def near_tie_rule(dtype: str | torch.dtype) -> dict[str, Any]:
     """What counts as a near tie with weights of `dtype`, as arguments of `assert_same_tokens`.
 
-    In 16 bits a differing token must be within eight bfloat16 steps of the best, which says little of one token and much
-    of a hundred.
+    In 16 bits a differing token must be within eight bfloat16 steps of the best, which says little about one token and much
+    about a hundred.
     """
     if str(dtype).removeprefix("torch.") == "float32":
         return {"tolerance": NEAR_TIE, "one_in": ONE_IN}

@@ -1,4 +1,4 @@
-"""Reading a JSON object key by key: each read checks the type, and a wrong one is one line that names file and key."""
+"""Reading a JSON object key by key: a wrong type is a one-line error that names file and key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 2**31 - 1
 class Fields:
     """A JSON object and which of its keys have been asked for.
 
-    Where a method's default is None, the key may be null. REQUIRED as the default: the key must be there.
+    Where a method's default is None, the key may be null. With REQUIRED as the default, the key must be there.
     """
 
     def __init__(self, raw: Mapping[str, Any], file: str = "config.json"):
@@ -100,13 +100,13 @@ class Fields:
 
 
 def show(value: Any) -> str:
-    """As it stands in the file, in one line, cut where it is long."""
+    """A value as it is written in the file, in one line, cut short if it is long."""
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UserError where there is none."""
+    """The object in a JSON file. Raises UserError if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

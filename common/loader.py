@@ -54,8 +54,8 @@ def load_model(
     Args:
         name_or_path: a shipped name, a folder in Hugging Face's layout, or a name on its hub.
         device: "auto" is cuda, else mps, else cpu.
-        dtype: "auto" is float32 on a CPU; on a GPU bfloat16 where it has it natively, else float16.
-        replace: called with the model on the meta device; puts other modules in the place of its own.
+        dtype: "auto" is float32 on a CPU; on a GPU bfloat16 if it is native there, else float16.
+        replace: called with the model on the meta device; may put other modules in place of the model's own.
 
     Returns:
         model, tokenizer, config.
@@ -64,7 +64,7 @@ def load_model(
         UserError: what cannot be found, read or used, in one line.
     """
     folder = find_checkpoint(name_or_path)
-    # Before the weights: what is wrong here is found in milliseconds. An unknown architecture is named before its tokenizer.
+    # Before the weights, because a mistake here is found in milliseconds. An unknown architecture is named before its tokenizer.
     load_config(folder)
     tokenizer = Tokenizer.from_folder(folder)
     model = load_weights(folder, device, dtype, replace)
@@ -97,7 +97,7 @@ def load_weights(
 
 
 def on_meta(config: ModelConfig) -> Any:
-    """The model without memory."""
+    """The model, without memory for its weights."""
     try:
         with torch.device("meta"):
             return new_model(config)
@@ -106,7 +106,7 @@ def on_meta(config: ModelConfig) -> Any:
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The folder of a checkpoint, downloaded first where the name is one of the hub. Raises UserError."""
+    """The folder of a checkpoint, downloaded first if it is a name on the hub. Raises UserError."""
     name = str(name_or_path)
     if name in SHIPPED:
         return CHECKPOINTS / name
@@ -121,7 +121,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
     except Exception as e:  # no network, no such name, no right to read it: all the same to the user
         raise UserError(
-            f"model {name!r} could not be had from the hub ({type(e).__name__}); shipped models are {', '.join(SHIPPED)}"
+            f"model {name!r} could not be downloaded from the hub ({type(e).__name__}); shipped models are {', '.join(SHIPPED)}"
         ) from None
 
 
@@ -153,7 +153,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 def resolve_dtype(
     dtype: str | torch.dtype, device: torch.device, config: ModelConfig | None = None
 ) -> torch.dtype:
-    """config: of the model that it is for, if it is known. Raises UserError for a dtype that is not ours, or not the model's."""
+    """config: the model's, if it is known. Raises UserError for a dtype that is not supported here, or not by the model."""
     overflows = config is not None and MODELS[config.model_type].float16_overflows
     if dtype == "auto":
         if device.type == "cpu":

@@ -1,6 +1,6 @@
-"""Memory of the device a model runs on: the most that was used so far, and how much more may be taken.
+"""Memory of the device that a model runs on: the most used so far, and how much is still free.
 
-Used by an engine that computes its K/V cache before it takes it, by `/metrics` of a server and by benchmarks.
+Used by an engine to size its K/V cache before allocating it, by `/metrics` of a server and by benchmarks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CGROUP_FILES = (
 def peak_memory(device: str | torch.device | None = None) -> int:
     """Most bytes used so far: by tensors on a GPU (since the last reset), else by this process as a whole.
 
-    device: the GPU if there is one when left out.
+    device: if left out, the GPU, if there is one.
     """
     if torch.cuda.is_available() and (device is None or torch.device(device).type == "cuda"):
         return torch.cuda.max_memory_allocated(device)

@@ -55,7 +55,7 @@ class Options:
             if m.get("choices") and value not in m["choices"]:
                 raise UserError(f"{f.name} = {shown(value)}: choose from {', '.join(map(str, m['choices']))}")
             least, most = m.get("least"), m.get("most")
-            # A NaN compares with nothing, so it is outside every range.
+            # Every comparison with a NaN is false, so it is outside every range.
             if (least is not None and not value >= least) or (most is not None and not value <= most):
                 possible = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise UserError(f"{f.name} = {shown(value)}: must be {possible}")
@@ -85,7 +85,7 @@ def strings(name: str, value: Any) -> tuple[str, ...]:
 
 
 def add_options(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
-    """One flag a field. What is not given stays out of the namespace, so that the environment can speak."""
+    """One flag per field. A flag that is not given stays out of the namespace, so that the environment decides."""
     kinds = _kinds(cls)
     for f in fields(cls):
         kind, optional = kinds[f.name]
@@ -122,7 +122,7 @@ def read_options(cls: type[T], given: Mapping[str, Any], environ: Mapping[str, s
 def _flag(name: str, kind: type, optional: bool, text: str) -> Any:
     try:
         return parse(name, text, kind, optional)
-    except UserError as e:  # argparse would replace the message of any other ValueError by its own
+    except UserError as e:  # argparse would replace the message of any other ValueError with its own
         raise argparse.ArgumentTypeError(str(e)) from None
 
 
@@ -147,7 +147,7 @@ _known: dict[type, dict[str, tuple[type, bool]]] = {}
 
 
 def _kinds(cls: type) -> dict[str, tuple[type, bool]]:
-    """Of each field of a class of options: its type, and whether it may be None."""
+    """For each field of a class of options, its type and whether it may be None."""
     if cls not in _known:
         _known[cls] = {name: _kind(hint) for name, hint in typing.get_type_hints(cls).items()}
     return _known[cls]

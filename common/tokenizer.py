@@ -1,4 +1,4 @@
-"""Text to token ids and back, over `tokenizers`: encoding, decoding, streaming and chat, from a checkpoint's files.
+"""Text to token ids and back, with `tokenizers`: encoding, decoding, streaming and chat, from a checkpoint's files.
 
 How byte pair encoding works is stage 01's lesson. This file is about a checkpoint's files: tokenizer.json does the work,
 tokenizer_config.json says which token has which role, and older files and config.json are read where that says nothing.
@@ -39,7 +39,7 @@ class Tokenizer:
         self.backend = backend
         self.special_tokens = dict(special_tokens or {})
         self.chat_template = chat_template
-        # A decoder that cannot be streamed is refused now, and not per request.
+        # A decoder that cannot be streamed is refused now, not at the first request.
         make_stream(backend, backend.id_to_token)
         self._hidden = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
 
@@ -73,7 +73,7 @@ class Tokenizer:
 
     @property
     def chat_stop(self) -> tuple[str, ...]:
-        """Stop strings that a chat needs: after the fallback, a base model would go on with the user's next line."""
+        """Stop strings that a chat needs: with the fallback template, a base model would also write the user's next line."""
         return () if self.has_chat_template else FALLBACK_STOP
 
     def token_to_id(self, token: str) -> int | None:
@@ -99,7 +99,7 @@ class Tokenizer:
             raise UserError(
                 f"text: character {error.start} is a lone surrogate ({text[error.start]!r}), not valid Unicode"
             ) from error
-        # Only this one of the encoding calls releases the interpreter lock: a long text must not stall a whole server.
+        # Of the encoding calls, only this one releases the interpreter lock: a long text must not stall a whole server.
         (encoding,) = self.backend.encode_batch_fast([text], add_special_tokens=special)
         return list(encoding.ids)
 
@@ -165,7 +165,7 @@ FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 
 
 def _token(fields: Fields, key: str, value: Any, special: bool = True) -> AddedToken | None:
-    """A token as the files write it: text, or an object with its content and flags; null and "" are none."""
+    """A token as the files write it: text, or an object with its content and flags; null and "" mean that there is none."""
     entry = {"content": value or ""} if isinstance(value, str) or value is None else value
     if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
         raise fields.error(
@@ -183,7 +183,7 @@ def _special_tokens(folder: Path, config: Fields, backend: tokenizers.Tokenizer)
     """Role -> token. Older folders have special_tokens_map.json; GPT-2's has only ids, in config.json."""
     found: dict[str, AddedToken | None] = {}
     older = _read(folder, "special_tokens_map.json")
-    # As in transformers: where the newer file lists its tokens, it is the last to speak.
+    # As in transformers: where the newer file lists its tokens, it takes precedence.
     for fields in (older, config) if "added_tokens_decoder" in config.raw else (config, older):
         for key, value in fields.raw.items():
             if key in ROLES or (key.endswith("_token") and isinstance(value, str)):

@@ -1,9 +1,9 @@
-"""A `config.json`, checked: every key has its type, and a key that nobody here understands is refused by name.
+"""A `config.json`, checked: every key has its type, and an unknown key is refused by name.
 
 A published `config.json` mixes what the computation needs with what only training, generation or other heads use. Each family
-reads the keys that it needs; the rest is either known to be harmless or understood at one value only. Anything else is an error:
-an option that we do not know may change every output, and a wrong answer is worse than an error. A key that is null asks for
-nothing.
+reads the keys that it needs; the rest is either known to be harmless or supported with one value only. Anything else is an
+error: an option that we do not know may change every output, and a wrong answer is worse than an error. A key that is null asks
+for nothing.
 
 Both spellings in use are read: the one of published files (`rope_theta`, `rope_scaling`, `torch_dtype`) and the one that
 transformers 5 writes (`rope_parameters`, `layer_types`, `dtype`). Defaults are those of transformers.
@@ -33,7 +33,7 @@ HARMLESS = frozenset(
     max_sequence_length pretraining_tp is_llama_config transformers.js_config unsloth_fixed unsloth_version
     """.split()
 )
-# Understood, and supported at this value only.
+# Supported with this value only.
 ONLY = {
     "is_encoder_decoder": False,
     "add_cross_attention": False,

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# In numbers of a weight. Below LARGE, threads get in each other's way; above HUGE, a weight is the head of a vocabulary.
+# Elements of a weight. Below LARGE, threads get in each other's way; above HUGE, a weight is the head of a vocabulary.
 LARGE = 2**19
 HUGE = 2**23
-# How many numbers of a weight are widened at a time: 2 MiB of float32 stay in the cache until they are used.
+# How many elements of a weight are widened at a time: 2 MiB of float32 stay in the cache until they are used.
 PIECE = 2**19
 
 

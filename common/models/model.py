@@ -1,7 +1,7 @@
 """What every family's model offers: the engines are written against this, and never against one family.
 
-The loader sets `device`, `dtype` and `kv_dtype` when it gives the model its memory. Nothing else can be asked for them:
-a quantised embedding has a type of its own, and a model may have been given other modules before it was filled.
+The loader sets `device`, `dtype` and `kv_dtype` when it gives the model its memory. The weights cannot tell:
+a quantised embedding has a type of its own, and a model's modules may have been replaced before it was filled.
 """
 
 from __future__ import annotations

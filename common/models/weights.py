@@ -1,6 +1,6 @@
 """Checkpoint tensors into a model and back, strictly: every tensor has its place, every place gets its tensor.
 
-Tensors are read one at a time, so no second copy of the model is ever in memory. Names and places are `model.weight_map`'s.
+Tensors are read one at a time, so no second copy of the model is ever in memory. `model.weight_map` has names and places.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEAD = "lm_head.weight"
 
 def materialize(model: Any, device: torch.device, dtype: torch.dtype) -> None:
     """Gives memory to what is on meta, and tells the model where it is. A Parameter that two modules share stays shared;
-    buffers keep their dtype. Raises UserError where the memory does not suffice."""
+    buffers keep their dtype. Raises UserError if there is not enough memory."""
     model.device, model.dtype, model.kv_dtype = device, dtype, computes_in(dtype, device)
     made: dict[nn.Parameter, nn.Parameter] = {}
     try:
@@ -74,7 +74,7 @@ def fill(model: Any, folder: Path) -> None:
 
 
 def full_name(model: Any, name: str) -> str:
-    """A stored tensor's name as the weight map has it. Saved without its head, a model has names without their prefix."""
+    """A stored tensor's name as the weight map has it. A model saved without its head has no prefix there."""
     return model.prefix + name if model.prefix + name in model.weight_map else name
 
 
@@ -144,7 +144,7 @@ def read_tensors(folder: Path, only: set[str] | None = None) -> Iterator[tuple[s
 
 
 def place(model: nn.Module, targets: list[Target], tensor: Tensor) -> None:
-    """One checkpoint tensor into its modules; into one of two where they share the Parameter."""
+    """Loads one checkpoint tensor into its modules, and only once where two of them share the Parameter."""
     first = model.get_submodule(targets[0].module)
     for target in targets:
         module = model.get_submodule(target.module)
@@ -155,7 +155,7 @@ def place(model: nn.Module, targets: list[Target], tensor: Tensor) -> None:
 
 
 def split(target: Target, tensor: Tensor) -> list[tuple[str, Tensor]]:
-    """A checkpoint tensor -> (part, its rows). Raises ValueError where it has other rows than the parts ask for."""
+    """A checkpoint tensor -> (part, its rows). Raises ValueError if it does not have the rows that the parts ask for."""
     if target.transposed:
         tensor = tensor.t()
     if not target.parts:
@@ -181,7 +181,7 @@ def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = Non
 
 
 def gather(model: Any, target: Target) -> Tensor:
-    """The checkpoint tensor of a target: `split`, backwards."""
+    """The checkpoint tensor of a target: the reverse of `split`."""
     module = model.get_submodule(target.module)
     whole: Tensor = getattr(module, target.kind).detach()
     if target.parts:

@@ -164,7 +164,7 @@ def test_one_prompt_is_one_prompt(made):
 
 @pytest.mark.parametrize("prompt", [None, 5, True, [None], ["a"], [1.5], [True], {"a": 1}])
 def test_a_prompt_of_another_type_is_refused(made, prompt):
-    with pytest.raises(UserError, match="^prompt: must be a text or a list of token ids, not "):
+    with pytest.raises(UserError, match="^prompt: must be text or a list of token ids, not "):
         made.stream(prompt)
 
 

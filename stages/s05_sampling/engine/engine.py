@@ -39,7 +39,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What one step produced for one request. `text` may be empty: half a character, or a possible stop string."""
+    """What one step produced for one request. `text` is empty while a character or a possible stop string is incomplete."""
 
     request_id: str
     tokens: list[int]
@@ -135,7 +135,7 @@ class Engine:
         """Text or token ids to token ids. Raises UserError for an empty prompt or an id outside the vocabulary."""
         tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         if not isinstance(tokens, Sequence) or not all(has_type(token, int) for token in tokens):
-            raise UserError(f"prompt: must be a text or a list of token ids, not {shown(prompt)}")
+            raise UserError(f"prompt: must be text or a list of token ids, not {shown(prompt)}")
         if not tokens:
             raise UserError("prompt: is empty, give at least one token")
         size = self.model_config.vocab_size

@@ -122,7 +122,7 @@ def loop(
 
 
 def draw(so_far: Continuation, logits: Tensor) -> int:
-    """The next token. Raises RuntimeError where the logits [vocab_size] hold a NaN, or nothing finite."""
+    """The next token. Raises RuntimeError if the logits [vocab_size] hold a NaN, or nothing finite."""
     draws = [Draw(so_far, position=len(so_far.tokens))]
     token = int(sample(logits[None], Sampling.build(draws, logits.device)).tokens)
     if token < 0:

@@ -21,12 +21,12 @@ def gumbel(noise: Tensor, ids: Tensor) -> Tensor:
 
 
 def mix(x: Tensor) -> Tensor:
-    """splitmix64 (Steele et al., 2014) on int64: of a seed x the first number, of x + i * GOLDEN the one i later."""
+    """splitmix64 (Steele et al., 2014) on int64: the first number of seed x; for x + i * GOLDEN, the number i places later."""
     x = fold(x + GOLDEN, 30).mul_(-4658895280553007687)
     x = fold(x, 27).mul_(-7723592293110705685)
     return fold(x, 31)
 
 
 def fold(x: Tensor, shift: int) -> Tensor:
-    """x ^ (x >> shift), in place; the mask takes away the copies of the sign."""
+    """x ^ (x >> shift), in place; the mask removes the copies of the sign bit."""
     return x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (64 - shift) - 1))

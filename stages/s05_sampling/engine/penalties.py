@@ -1,4 +1,4 @@
-"""Logit bias and penalties: what they are for one request, as running amounts, and adding them to a batch of logits."""
+"""Logit bias and penalties: kept for each request as running amounts, and applied to a batch of logits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Amounts:
         self.index = {token: i for i, token in enumerate(amounts)}
 
     def add(self, token: int, first: float, more: float) -> None:
-        """`first` for a token that is not here yet; for any other `more` on top of what it has."""
+        """A new token gets `first`; any other gets `more` on top of what it has."""
         i = self.index.setdefault(token, len(self.ids))
         if i == len(self.ids):
             self.ids.append(token)
@@ -31,7 +31,7 @@ class Amounts:
 
 
 class TokenCounts:
-    """What bias and penalties do to the logits of one request, kept up to date token by token: no step counts again."""
+    """What bias and penalties do to the logits of one request, kept up to date token by token, so that no step has to count."""
 
     def __init__(self, params: SamplingParams, prompt_tokens: Sequence[int]):
         p = self.params = params
@@ -41,7 +41,7 @@ class TokenCounts:
         self.penalty = Amounts({})  # presence + frequency * count, for tokens of the output
 
     def add(self, token: int) -> None:
-        """A new token of the output."""
+        """Counts a new token of the output."""
         p = self.params
         if p.repetition_penalty != 1:
             self.repetition.add(token, p.repetition_penalty, 0.0)

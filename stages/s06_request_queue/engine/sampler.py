@@ -1,4 +1,4 @@
-"""From logits to tokens: what a request asks of its draws, and one function that makes them for a batch of rows.
+"""From logits to tokens: the sampling parameters of a request, and one function that draws for a batch of rows.
 
 `sample` applies the steps of transformers' logits processors in their order: logit bias and penalties (`adjust`),
 temperature (`scale`), top-k, top-p and min-p (`truncate`). Then it adds Gumbel noise and takes the highest score:
@@ -93,7 +93,7 @@ def noise_key(params: SamplingParams) -> int:
 
 @dataclass(slots=True)
 class Sampling:
-    """The parameters of R rows, as tensors. Which rows take which step is known on the host: no device is asked for it."""
+    """The parameters of R rows, as tensors. Which rows take which step is known on the host, so no device is asked."""
 
     bias: Flat = None
     repetition: Flat = None
@@ -126,7 +126,7 @@ class Sampling:
 
 @dataclass(slots=True)
 class SamplerOutput:
-    """Of every row, on the device."""
+    """One entry per row, on the device."""
 
     tokens: Tensor  # [R]; -1 where there was nothing to draw from
 
@@ -134,7 +134,7 @@ class SamplerOutput:
 def sample(logits: Tensor, sampling: Sampling) -> SamplerOutput:
     """logits [R, vocab] -> the next token of each row. A row's draw does not depend on the others.
 
-    The token is -1 where the highest logit is not a finite number: in a row with a NaN, or of nothing but -inf.
+    The token is -1 where the highest logit is not a finite number: in a row with a NaN, or with nothing but -inf.
     """
     logits = adjust(logits.float(), sampling)
     tokens, highest = logits.argmax(dim=-1), logits.amax(dim=-1)
@@ -148,12 +148,12 @@ def sample(logits: Tensor, sampling: Sampling) -> SamplerOutput:
 
 
 def scale(logits: Tensor, temperature: Tensor) -> Tensor:
-    """logits [D, vocab] / temperature [D, 1], moved so that the highest is 0: dividing that by little stays finite."""
+    """logits [D, vocab] / temperature [D, 1], shifted so that the highest is 0, which even a tiny temperature keeps finite."""
     return (logits - logits.amax(dim=-1, keepdim=True)) / temperature
 
 
 def by_likelihood(scores: Tensor) -> Tensor:
-    """scores [T, vocab], none above 0 -> token ids [T, vocab], likeliest first, and of equal ones the smaller id first.
+    """scores [T, vocab], none above 0 -> token ids [T, vocab], likeliest first, equal ones in order of their ids.
 
     The bits of floats with one sign are ordered as the floats are. So all rows are sorted as one list of integers, each
     with its row in front: a CPU does that ten times faster than it sorts floats.

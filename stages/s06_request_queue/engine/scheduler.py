@@ -1,4 +1,4 @@
-"""Decides which requests run. Knows requests and no tensors; only the engine's thread calls it, except for `add`."""
+"""Decides which requests run. Knows requests, but no tensors; only the engine's thread calls it, except for `add`."""
 
 from __future__ import annotations
 

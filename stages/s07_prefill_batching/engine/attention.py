@@ -59,6 +59,6 @@ def softmax_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, mask: T
 
 
 def causal_mask(positions: Tensor, length: int, window: int | None) -> Tensor:
-    """positions [B, T] -> [B, T, length], True where a query may look: at itself and at what lies before it."""
+    """positions [B, T] -> [B, T, length], True where a query may look: at itself and at what comes before it."""
     distance = positions[..., None] - torch.arange(length, device=positions.device)
     return (distance >= 0) if window is None else (distance >= 0) & (distance < window)

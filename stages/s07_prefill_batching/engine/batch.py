@@ -18,10 +18,10 @@ from .sampler import Draw, Sampling
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """The tokens of one request that a step runs: a snapshot, still true when the request has moved on."""
+    """The tokens of one request that a step runs: a snapshot that stays valid when the request moves on."""
 
     request: Request
-    start: int  # position of the first one
+    start: int  # position of the first token
     num_scheduled_tokens: int  # never 0
     num_tokens: int  # of the request, when it was scheduled
 
@@ -56,7 +56,7 @@ class Batch:
         return [Draw(s.request, s.num_tokens) for s in self.scheduled]
 
     def inputs(self, device: torch.device) -> Inputs:
-        """Rows filled up on the right: a padded position lies after all real ones, where no real token looks."""
+        """Rows are filled up on the right: padding comes after all real tokens, where none of them looks."""
         width = max(s.num_scheduled_tokens for s in self.scheduled)
         tokens = [s.tokens + [0] * (width - s.num_scheduled_tokens) for s in self.scheduled]
         positions = [list(range(s.start, s.start + width)) for s in self.scheduled]

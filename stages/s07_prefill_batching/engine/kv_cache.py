@@ -20,7 +20,7 @@ class KVCache:
         self, layers: Sequence[LayerInfo], rows: int, capacity: int, device: torch.device, dtype: torch.dtype
     ):
         shapes = [(rows, layer.num_kv_heads, capacity, layer.head_dim) for layer in layers]
-        # Zeros: an idle place is read before it is written, and a NaN would survive a weight of zero.
+        # Zeros: an unused slot may be read, with a weight of zero, and zero times NaN is NaN.
         self.k = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
         self.v = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
 

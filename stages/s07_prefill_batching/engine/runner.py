@@ -1,4 +1,4 @@
-"""Runs the model for what the scheduler chose. Knows tensors and no queues."""
+"""Runs the model on what the scheduler chose. Knows tensors, but no queues."""
 
 from __future__ import annotations
 

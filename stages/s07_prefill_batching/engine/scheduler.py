@@ -1,4 +1,4 @@
-"""Decides which requests run. Knows requests and no tensors; only the engine's thread calls it, except for `add`."""
+"""Decides which requests run. Knows requests, but no tensors; only the engine's thread calls it, except for `add`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Scheduler:
         self.arrival.set()
 
     def schedule(self) -> Batch:
-        """The tokens of the next step. Counts them as computed: true once the step has run."""
+        """Chooses the tokens of the next step. They count as computed from now on, which is true once the step has run."""
         if not self.running:
             self.start_batch()
         scheduled = []

@@ -1,4 +1,4 @@
-"""What one forward pass works on: the scheduled tokens of several requests, and the tensors made of them.
+"""What one forward pass works on: the scheduled tokens of several requests, and the tensors made from them.
 
 The tokens form one flat list, those of decoding requests first. For one request:
 
@@ -22,10 +22,10 @@ from .sampler import Draw, Sampling
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """The tokens of one request that a step runs: a snapshot, still true when the request has moved on."""
+    """The tokens of one request that a step runs: a snapshot that stays valid when the request moves on."""
 
     request: Request
-    start: int  # position of the first one
+    start: int  # position of the first token
     num_scheduled_tokens: int  # never 0
     num_tokens: int  # of the request, when it was scheduled
 
@@ -45,7 +45,7 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """One step of N tokens of B requests, R of which draw a token."""
+    """One step: N tokens of B requests, R of which draw a token."""
 
     tokens: Tensor  # [N]
     positions: Tensor  # [N], of each token in its own text
@@ -68,7 +68,7 @@ class Batch:
         return [Draw(s.request, s.num_tokens) for s in self.scheduled if s.draws]
 
     def inputs(self, slot: Callable[[Request, int], int], device: torch.device) -> Inputs:
-        """`slot(request, position)` says where the cache keeps a token. All integers travel in one copy."""
+        """`slot(request, position)` says where the cache keeps a token. All integers reach the device in one copy."""
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []

@@ -70,7 +70,7 @@ class Stream(Iterator[Output]):
         if self.ended:
             raise StopIteration
         with self.engine.lock:
-            # Without a thread of its own the engine is stepped by its readers.
+            # An engine without a thread is stepped by its readers.
             while self.engine.thread is None and self.outputs.empty():
                 self.engine.guarded_step()
         output = self.outputs.get()
@@ -84,7 +84,7 @@ class Stream(Iterator[Output]):
         self.engine.abort(self.request.id)
 
     def __del__(self) -> None:
-        # A request that was refused has left nothing to close.
+        # A refused request leaves nothing to close.
         if hasattr(self, "request"):
             self.close()
 
@@ -125,13 +125,13 @@ class Engine:
         model, tokenizer, model_config = load_model(name_or_path, config.device, config.dtype)
         return cls(model, tokenizer, model_config, config)
 
-    # From any thread.
+    # May be called from any thread.
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt. Raises UserError for an empty one and for ids outside the vocabulary."""
+        """The token ids of a prompt. Raises UserError for an empty one and for ids outside the vocabulary."""
         tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         if not isinstance(tokens, Sequence) or not all(has_type(token, int) for token in tokens):
-            raise UserError(f"prompt: must be a text or a list of token ids, not {shown(prompt)}")
+            raise UserError(f"prompt: must be text or a list of token ids, not {shown(prompt)}")
         if not tokens:
             raise UserError("prompt: is empty, give at least one token")
         size = self.model_config.vocab_size
@@ -161,7 +161,7 @@ class Engine:
 
         Args:
             tokens: the prompt, as `encode` returned it.
-            on_output: gets each output, from the engine's thread.
+            on_output: called with each output, in the engine's thread.
 
         Raises:
             UserError: a prompt or parameters that can never be served, or an id that is taken.
@@ -231,7 +231,7 @@ class Engine:
         return completions
 
     def start(self, on_failure: Callable[[Exception], None] | None = None) -> None:
-        """Starts the thread that steps, once. `on_failure` is called from it if an error ends it."""
+        """Starts the thread that steps, if it has not been started. The thread calls `on_failure` if an error ends it."""
         with self.lock:
             if self.thread is None:
                 self.on_failure = on_failure
@@ -250,18 +250,18 @@ class Engine:
         if self.thread and self.thread is not threading.current_thread():
             self.thread.join(timeout=10)
 
-    # The engine's thread, or a reader that holds the lock.
+    # Called by the engine's thread, or by a reader that holds the lock.
 
     def loop(self) -> None:
         while not self.failure and not (self.closed and self.scheduler.is_finished):
-            # Asleep while there is nothing to do.
+            # Sleeps while there is nothing to do.
             self.work.wait()
             self.work.clear()
             while not self.failure and (self.aborting or not self.scheduler.is_finished):
                 self.guarded_step()
 
     def guarded_step(self) -> None:
-        """A step. An error outside `run` and `sample` fails all requests, and the engine."""
+        """One step. An error outside `run` and `sample` fails all requests, and the engine."""
         try:
             self.step()
         except Exception as e:
@@ -275,7 +275,7 @@ class Engine:
                 self.on_failure(e)
 
     def step(self) -> list[Output]:
-        """One step of what the scheduler chose. Only `run` and `sample` may fail for a single request's reasons."""
+        """Runs what the scheduler chose. Only a failure in `run` or `sample` may be the fault of a single request."""
         self.end_aborted()
         if self.scheduler.is_finished:
             return []
@@ -322,7 +322,7 @@ class Engine:
                 log.exception("request %s: on_output failed", request.id)
                 self.abort(request.id)
             if output.finish_reason:
-                # The callback keeps the client's queue alive.
+                # The callback would keep the client's queue alive.
                 request.on_output = discard
                 self.ended.append(request.id)
         while len(self.ended) > self.config.history:

@@ -24,12 +24,12 @@ class KVCache:
     ):
         self.capacity = capacity
         shapes = [(rows, layer.num_kv_heads, capacity, layer.head_dim) for layer in layers]
-        # Zeros: an idle place is read before it is written, and a NaN would survive a weight of zero.
+        # Zeros: an unused slot may be read, with a weight of zero, and zero times NaN is NaN.
         self.k = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
         self.v = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
 
     def slot(self, request: Request, position: int) -> int:
-        """Where the K/V of a request's token is. Raises RuntimeError for a request without a row."""
+        """The slot of a request's token. Raises RuntimeError for a request without a row."""
         if request.cache_row < 0:
             raise RuntimeError(f"request {request.id} has no row in the cache")
         return request.cache_row * self.capacity + position

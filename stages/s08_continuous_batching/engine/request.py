@@ -25,7 +25,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What one step produced for one request. `text` may be empty: half a character, or a possible stop string."""
+    """What one step produced for one request. `text` is empty while a character or a possible stop string is incomplete."""
 
     request_id: str
     tokens: list[int]

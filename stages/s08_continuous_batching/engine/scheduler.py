@@ -1,4 +1,4 @@
-"""Decides which requests run. Knows requests and no tensors; only the engine's thread calls it, except for `add`."""
+"""Decides which requests run. Knows requests, but no tensors; only the engine's thread calls it, except for `add`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scheduler:
     """Continuous batching (Yu et al., 2022, "Orca"): requests join and leave between any two steps.
 
     A step has a budget of `max_num_batched_tokens`. Requests that decode come first, one token each; the rest goes to
-    prompts in the order of arrival, in chunks if need be (Agrawal et al., 2023, "Sarathi").
+    prompts in order of arrival, in chunks if need be (Agrawal et al., 2023, "Sarathi").
     """
 
     def __init__(self, config: EngineConfig):
@@ -33,7 +33,7 @@ class Scheduler:
         self.max_num_seqs = config.max_num_seqs
         self.rows = RowAllocator(config.max_num_seqs, config.max_seq_len)
         self.waiting: deque[Request] = deque()
-        # In the order of arrival.
+        # In order of arrival.
         self.running: list[Request] = []
 
     @property
@@ -47,14 +47,14 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self) -> Batch:
-        """The tokens of the next step. Counts them as computed: true once the step has run.
+        """Chooses the tokens of the next step. They count as computed from now on, which is true once the step has run.
 
         Raises:
             RuntimeError: nothing can be scheduled although requests are waiting.
         """
         budget = self.config.max_num_batched_tokens
         scheduled: list[Scheduled] = []
-        # Stable: decodes first, then in the order of arrival.
+        # The sort is stable: decodes first, and within each kind the order of arrival.
         for request in sorted(self.running, key=lambda r: not r.decoding):
             if count := self.num_tokens_to_run(request, budget):
                 scheduled.append(Scheduled(request, request.num_computed_tokens, count, request.num_tokens))

@@ -8,7 +8,7 @@ from common.tokenizer import Tokenizer
 
 
 class TextStream:
-    """Releases text once it is certain. Half a character is held back, and so is what may begin a stop string."""
+    """Releases text once it is certain. Half a character is held back, and so is anything that may begin a stop string."""
 
     def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str] = (), prompt: Sequence[int] = ()):
         self.decoder = tokenizer.stream(after=prompt) if tokenizer else None

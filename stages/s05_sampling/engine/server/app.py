@@ -47,7 +47,7 @@ class Service:
         return "stopping" if self.stopping else "loading" if self.engine is None else "ok"
 
     def ready(self, model: str | None = None) -> Engine:
-        """Raises Refused: 503 while the model loads or the server stops, 404 for another model than ours."""
+        """Raises Refused: 503 while the model loads or the server stops, 404 for a model other than ours."""
         if self.stopping:
             raise stopping()
         if self.engine is None:
@@ -62,7 +62,7 @@ class Service:
         return self.engine
 
     def outputs(self) -> Outputs:
-        """For a new answer, which a stop will end."""
+        """The outputs of a new answer, which `stop` will end."""
         outputs = Outputs(self.ready(), self.threads)
         self.open.add(outputs)
         return outputs
@@ -80,7 +80,7 @@ class Service:
             outputs.stop()
 
     def least_tokens(self, num_characters: int) -> int:
-        """How many tokens a text of this length has at least, known before it is encoded."""
+        """The fewest tokens that a text of this length can have, known before it is encoded."""
         return -(-num_characters // self.longest_token) if self.longest_token else 0
 
     def where(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ def create_app(
         model_name: what requests call the model.
         max_body_bytes: a larger request is refused with 413.
         on_failure: told what `load` raised.
-        allow_origins: whose pages may call this server, "*" for all; without any, pages of this machine.
+        allow_origins: origins whose pages may call this server, "*" for all; if empty, pages from this machine.
     """
     service = Service(model_name)
 
@@ -123,7 +123,7 @@ def create_app(
             service.engine = engine
             service.load_seconds = time.perf_counter() - began
             log.info("ready: %s loaded in %.2f s", model_name, service.load_seconds)
-        except Exception as e:  # to be told to stop while loading is no failure
+        except Exception as e:  # not CancelledError: a stop while loading is not a failure
             if on_failure:
                 on_failure(e)
 
@@ -172,12 +172,12 @@ def create_app(
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """The one model there is."""
+        """The one model that this server has."""
         return {"object": "list", "data": [card()]}
 
     @app.get("/v1/models/{name:path}", responses=answers(404))
     async def model(name: str) -> dict[str, Any]:
-        """The same, by its name."""
+        """The model, by its name."""
         if name != model_name:
             raise Refused(
                 "model",
@@ -203,7 +203,7 @@ def create_app(
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        """Draws the OpenAPI document. A page of our own: FastAPI's fetches its scripts from elsewhere."""
+        """Shows the OpenAPI document. A page of our own: FastAPI's fetches its scripts from elsewhere."""
         return HTMLResponse((Path(__file__).parent / "docs.html").read_text(encoding="utf-8"))
 
     return app

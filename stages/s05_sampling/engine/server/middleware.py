@@ -34,7 +34,7 @@ def add_cors(app: FastAPI, origins: Sequence[str]) -> None:
 
 
 class Envelope:
-    """The outermost layer: gives each request an id and a line in the log, and makes its method and path plain."""
+    """The outermost layer: gives each request an id and a line in the log, and normalises its method and path."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -64,7 +64,7 @@ class Envelope:
             await self.app(inner, receive, sent)
         finally:
             if path != "/health":
-                # As it came: escaped, so that nobody can write lines of their own into the log.
+                # As it was sent, but escaped, so that a client cannot write lines of its own into the log.
                 shown = scope.get("raw_path", path.encode()).decode("latin-1")
                 seconds = time.perf_counter() - began
                 log.info(
@@ -73,7 +73,7 @@ class Envelope:
 
 
 class LastResort:
-    """Answers 500 for an exception that no handler knows. Inside of CORS, so that a page may read the answer."""
+    """Answers 500 for an exception that no handler knows. Inside CORS, so that a page may read the answer."""
 
     def __init__(self, app: ASGIApp):
         self.app = app

@@ -1,4 +1,4 @@
-"""Between the engine's threads and the event loop, and from outputs to server-sent events."""
+"""Brings outputs from the engine's threads to the event loop, and makes server-sent events of them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Outputs:
         self.queue.put_nowait((0, stopping()))
 
     def close(self) -> None:
-        """Ends what still runs: the client has all, or has gone."""
+        """Ends whatever still runs: the client has everything, or has gone."""
         for request_id in self.ids:
             self.engine.abort(request_id)
 
@@ -129,7 +129,7 @@ class EventStream(StreamingResponse):
 async def events(
     chunks: AsyncIterator[dict[str, Any]], on_error: Callable[[Exception], dict[str, Any]]
 ) -> AsyncIterator[str]:
-    """Chunks -> server-sent events. The status line is out already, so an error becomes an event too."""
+    """Chunks -> server-sent events. The status line has been sent already, so an error becomes an event too."""
     try:
         async for chunk in chunks:
             yield f"data: {json.dumps(chunk)}\n\n"

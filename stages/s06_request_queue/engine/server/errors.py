@@ -133,7 +133,7 @@ def explain(e: RequestValidationError, content_type: str) -> dict[str, Any]:
     if kind == "json_invalid":
         return error(f"the body is not JSON: {context['error']} at character {worst['loc'][-1]}", 400)
     *within, last = (str(part) for part in worst["loc"])
-    # Between the names are those of types that were tried: "list[int]", "function-before[utf8(), str]".
+    # Between the names are the types that were tried: "list[int]", "function-before[utf8(), str]".
     path = [ascii(part)[1:-1] for part in within[1:] if "[" not in part]
     if within and ("[" not in last or kind == "extra_forbidden"):
         path.append(ascii(last)[1:-1])

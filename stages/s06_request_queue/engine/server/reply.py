@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Reply:
-    """What becomes of one body. `prompts`: several at once, or a conversation."""
+    """The answer to one request body, whose prompts are several texts or one conversation."""
 
     def __init__(self, service: Service, engine: Engine, body: CompletionRequest | ChatCompletionRequest):
         self.service, self.engine, self.body = service, engine, body
@@ -36,13 +36,13 @@ class Reply:
         self.num_output_tokens = 0
 
     async def send(self, request: Request) -> Response:
-        """Opens every choice before the first byte leaves: an error still finds its status."""
+        """Opens every choice before the first byte is sent, while an error can still set the status."""
         prompts: Sequence[str | list[int] | list[dict[str, str]]] = self.body.prompts()
         if not prompts:
             raise Refused("prompt", "prompt: is empty, give at least one token")
         choices = self.body.params(self.body.limit()[1])
         if self.chat:
-            # A base model has no token that ends its turn, but a string: the beginning of the user's next line.
+            # A base model has no token that ends its turn, only a string: the beginning of the user's next line.
             ends = self.engine.tokenizer.chat_stop
             choices = [replace(params, stop=(*params.stop, *ends)) for params in choices]
         if len(prompts) * len(choices) > MAX_CHOICES:
@@ -63,7 +63,7 @@ class Reply:
             raise
 
     async def encode(self, prompt: str | list[int] | list[dict[str, str]]) -> list[int]:
-        """Token ids, made in a thread, as a long text takes a while. Raises Refused if they do not fit the window."""
+        """Token ids, made in a thread because a long text takes a while. Raises Refused if they do not fit the window."""
         texts = [prompt] if isinstance(prompt, str) else [m["content"] for m in prompt if isinstance(m, dict)]
         if texts:
             self.fit(self.service.least_tokens(sum(map(len, texts))), "at least ")
@@ -77,7 +77,7 @@ class Reply:
         return tokens
 
     def fit(self, count: int, about: str = "") -> None:
-        """Raises Refused, in words that clients look for, if so many prompt tokens leave too little of the window."""
+        """Raises Refused, in words that clients look for, if `count` prompt tokens leave too little of the window."""
         window = self.engine.max_seq_len
         name, wanted = self.body.limit()
         numbers = f"This model's maximum context length is {window} tokens, and the prompt has {about}{count}"

@@ -1,4 +1,4 @@
-"""The types that fields of a request body have: JSON's, with bounds, and cheap to refuse."""
+"""The types of the fields in a request body: JSON's types, with bounds that are cheap to check."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 
 def utf8(text: str) -> str:
-    """JSON can spell halves of a surrogate pair, which are no text. Raises ValueError."""
+    """JSON can spell half of a surrogate pair, which is not text. Raises ValueError."""
     if isinstance(text, str) and not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError("holds half of a surrogate pair, which is no character") from None
+            raise ValueError("holds half of a surrogate pair, which is not a character") from None
     return text
 
 
 def pairs(metadata: Any) -> Any:
-    """Raises ValueError for more pairs than OpenAI allows, before each is looked at."""
+    """Raises ValueError for more pairs than OpenAI allows, before any is checked."""
     if isinstance(metadata, dict) and len(metadata) > 16:
         raise ValueError(f"has {len(metadata)} pairs, but at most 16 are possible")
     return metadata
@@ -41,7 +41,7 @@ def whole_numbers(ids: Any) -> Any:
 
 
 def few(bias: Any) -> Any:
-    """Raises ValueError for more entries than anybody needs, before each is looked at."""
+    """Raises ValueError for more entries than anybody needs, before any is checked."""
     if isinstance(bias, dict) and len(bias) > 1024:
         raise ValueError(f"has {len(bias)} entries, but at most 1024 are possible")
     return bias
@@ -65,8 +65,8 @@ Stop = Annotated[
 
 
 class Body(BaseModel):
-    """pydantic lists all that is wrong, and a body of a few MB can hold a million mistakes: so lists fail at the first
-    one (fail_fast), and of unknown fields only the first is shown to it.
+    """pydantic reports everything that is wrong, and a body of a few MB can hold a million mistakes. So lists fail at
+    the first one (fail_fast), and pydantic is shown only the first unknown field.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Between the engine's threads and the event loop, and from outputs to server-sent events."""
+"""Brings outputs from the engine's threads to the event loop, and makes server-sent events of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.items: deque[tuple[Outputs, int, Output]] = deque()
-        self.emptying = False  # a call of `empty` is on its way
+        self.emptying = False  # a call to `empty` is on its way
 
     def put(self, outputs: Outputs, choice: int, output: Output) -> None:
         """Called in the engine's thread."""
@@ -40,7 +40,7 @@ class Mailbox:
 
     def empty(self) -> None:
         """Called in the event loop."""
-        self.emptying = False  # first: what arrives after the last `popleft` then sends for another call
+        self.emptying = False  # first: what arrives after the last `popleft` then causes another call
         while self.items:
             outputs, choice, output = self.items.popleft()
             outputs.take(choice, output)
@@ -49,8 +49,8 @@ class Mailbox:
 class Outputs:
     """The outputs of one HTTP request's choices in the order they come: (choice, output).
 
-    What has come since the reader last looked is one output per choice: a reader who is slower than the engine gets
-    fewer and larger pieces, instead of falling behind further and further.
+    What has come since the reader last looked is merged into one output per choice: a reader that is slower than the
+    engine gets fewer and larger pieces, instead of falling further and further behind.
     """
 
     def __init__(self, engine: Engine, mailbox: Mailbox):
@@ -97,7 +97,7 @@ class Outputs:
         self.arrived.set()
 
     def close(self) -> None:
-        """Ends what still runs: the client has all, or has gone."""
+        """Ends whatever still runs: the client has everything, or has gone."""
         for request_id in self.ids:
             self.engine.abort(request_id)
 
@@ -170,7 +170,7 @@ class EventStream(StreamingResponse):
 async def events(
     chunks: AsyncIterator[dict[str, Any]], on_error: Callable[[Exception], dict[str, Any]]
 ) -> AsyncIterator[str]:
-    """Chunks -> server-sent events. The status line is out already, so an error becomes an event too."""
+    """Chunks -> server-sent events. The status line has been sent already, so an error becomes an event too."""
     try:
         async for chunk in chunks:
             yield f"data: {json.dumps(chunk)}\n\n"

@@ -1,4 +1,4 @@
-"""The server's command line: flags and environment to a running server, or one line that says why not."""
+"""The server's command line: from flags and environment to a running server, or one line that says why not."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(model: str, host: str, port: int, config: EngineConfig, allow_origins: Sequence[str] = ()) -> int:
-    """Runs until Ctrl-C (exit code 0) or until the model turns out not to load (the reason, and 2)."""
+    """Runs until Ctrl-C, and returns 0. Raises the error if the model cannot be loaded."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("uvicorn.error").addFilter(no_failure)
     sock = listen(host, port)
@@ -71,7 +71,7 @@ def serve(model: str, host: str, port: int, config: EngineConfig, allow_origins:
     server = Server(
         uvicorn.Config(
             app,
-            http="h11",  # the other one, taken where it is installed, has no limit on headers
+            http="h11",  # httptools, which uvicorn would prefer, has no limit on headers
             ws="none",
             log_level="warning",
             timeout_keep_alive=75,  # longer than proxies and clients keep an idle connection
@@ -79,7 +79,7 @@ def serve(model: str, host: str, port: int, config: EngineConfig, allow_origins:
         )
     )
     banner(name, host, sock.getsockname()[1])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a stop, whoever asks
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops the server as Ctrl-C does
     with suppress(KeyboardInterrupt):
         server.run(sockets=[sock])
     if failures:
@@ -112,9 +112,9 @@ def origin(text: str) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Raises UserError where somebody else has the port."""
+    """Raises UserError if the port is taken."""
     if not 0 <= port <= 65535:
-        raise UserError(f"port = {port}: possible are 0..65535")
+        raise UserError(f"port = {port}: must be between 0 and 65535")
     try:
         sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as e:
@@ -131,7 +131,7 @@ def title() -> str:
 
 
 def banner(model: str, host: str, port: int) -> None:
-    """The lines work as printed."""
+    """Prints where the server is, and commands that can be pasted as they are."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(
@@ -151,5 +151,5 @@ if __name__ == "__main__":
     status = run(main)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Python would wait for a step that runs, take PyTorch apart for a second, and abort if a thread still loads.
+    # A normal exit would wait for the running step, spend a second unloading PyTorch, and abort if a thread still loads.
     os._exit(status)

@@ -47,7 +47,7 @@ class Service:
         return "stopping" if self.stopping else "loading" if self.engine is None else "ok"
 
     def ready(self, model: str | None = None) -> Engine:
-        """Raises Refused: 503 while the model loads, the server stops or the engine has failed, 404 for another model than ours."""
+        """Raises Refused: 503 while the model loads, the server stops or the engine has failed, 404 for any other model."""
         if self.stopping:
             raise stopping()
         if self.engine is None:
@@ -64,7 +64,7 @@ class Service:
         return self.engine
 
     def outputs(self) -> Outputs:
-        """For a new answer, which a stop will end."""
+        """The outputs of a new answer, which `stop` will end."""
         assert self.mailbox
         outputs = Outputs(self.ready(), self.mailbox)
         self.open.add(outputs)
@@ -83,7 +83,7 @@ class Service:
             outputs.stop()
 
     def least_tokens(self, num_characters: int) -> int:
-        """How many tokens a text of this length has at least, known before it is encoded."""
+        """The fewest tokens that a text of this length can have, known before it is encoded."""
         return -(-num_characters // self.longest_token) if self.longest_token else 0
 
     def where(self) -> dict[str, str]:
@@ -113,8 +113,8 @@ def create_app(
         load: makes the engine; called in a thread at start-up. Until it returns, /health answers 503.
         model_name: what requests call the model.
         max_body_bytes: a larger request is refused with 413.
-        on_failure: told what `load` raised, or what ended the engine's thread, from that thread.
-        allow_origins: whose pages may call this server, "*" for all; without any, pages of this machine.
+        on_failure: called with what `load` raised, or, in the engine's thread, with what ended it.
+        allow_origins: origins whose pages may call this server, "*" for all; if empty, pages from this machine.
     """
     service = Service(model_name)
 
@@ -127,7 +127,7 @@ def create_app(
             service.engine = engine
             service.load_seconds = time.perf_counter() - began
             log.info("ready: %s loaded in %.2f s", model_name, service.load_seconds)
-        except Exception as e:  # to be told to stop while loading is no failure
+        except Exception as e:  # not CancelledError: a stop while loading is not a failure
             if on_failure:
                 on_failure(e)
 
@@ -180,12 +180,12 @@ def create_app(
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """The one model there is."""
+        """The one model that this server has."""
         return {"object": "list", "data": [card()]}
 
     @app.get("/v1/models/{name:path}", responses=answers(404))
     async def model(name: str) -> dict[str, Any]:
-        """The same, by its name."""
+        """The model, by its name."""
         if name != model_name:
             raise Refused(
                 "model",
@@ -201,7 +201,7 @@ def create_app(
         engine = service.ready()
         known = [r.snapshot() for r in reversed(list(engine.requests.values()))]
         bound = engine.config.max_waiting
-        # A token id takes 28 bytes and its entry in the list 8; what else a request is made of is less than 4 kB.
+        # A token id takes 28 bytes and its entry in the list 8; the rest of a request takes less than 4 kB.
         limits = {"max_waiting": bound, "max_bytes": bound * (engine.max_seq_len * 36 + 4096)}
         return {"waiting": len(engine.scheduler.waiting), **limits, "requests": known}
 
@@ -216,7 +216,7 @@ def create_app(
 
     @app.get("/queue")
     async def queue_page() -> Response:
-        """The same, for people."""
+        """The queue as a web page."""
         return HTMLResponse((Path(__file__).parent / "queue.html").read_text(encoding="utf-8"))
 
     @app.post("/v1/completions", responses=answers(400, 404, 413, 415, 429, 503))
@@ -235,7 +235,7 @@ def create_app(
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        """Draws the OpenAPI document. A page of our own: FastAPI's fetches its scripts from elsewhere."""
+        """Shows the OpenAPI document. A page of our own: FastAPI's fetches its scripts from elsewhere."""
         return HTMLResponse((Path(__file__).parent / "docs.html").read_text(encoding="utf-8"))
 
     return app

@@ -1,7 +1,7 @@
 """OpenAI's request bodies, as far as this server honours them.
 
-A field is honoured, accepted because it changes nothing here, or refused by name: a request never gets less than it
-asked for without a word.
+A field is honoured, accepted because it changes nothing here, or refused by name: a request never
+silently gets less than it asked for.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ NOT_SUPPORTED: dict[str, Any] = {
 
 
 MAX_CHOICES = 128  # of one request: several prompts, several answers to each
-SMALLEST_TOP_P = 1e-9  # which only the likeliest token reaches: what 0 asks for
+SMALLEST_TOP_P = 1e-9  # stands in for 0: only the likeliest token is kept
 
 
 class StreamOptions(Body):
     include_usage: bool = False  # in one more chunk, at the end
-    continuous_usage_stats: bool = False  # and in each chunk, as far as it has come
+    continuous_usage_stats: bool = False  # and in each chunk, so far
     include_obfuscation: bool = False  # accepted, without effect
 
 
@@ -106,7 +106,7 @@ class GenerationRequest(Body):
         return self
 
     def params(self, max_tokens: int | None) -> list[SamplingParams]:
-        """What the engine is asked for: one for each choice of a prompt."""
+        """The parameters for the engine, one object for each choice of a prompt."""
         one = SamplingParams(
             max_tokens=max_tokens,
             stop=tuple(self.stop or ()),
@@ -158,7 +158,7 @@ class CompletionRequest(GenerationRequest):
 
 
 class MessagePart(Body):
-    """A message or a part of one. Clients send answers back as they got them, with more fields than they mean."""
+    """A message or a part of one. Clients send answers back as they got them, unneeded fields included."""
 
     ignores_nulls = True
     cache_control: Any = None  # this and the next accepted, without effect
@@ -196,7 +196,7 @@ class Message(MessagePart):
     @model_validator(mode="before")
     @classmethod
     def refuse_tools(cls, message: Any) -> Any:
-        """Before the complaint that such a message has no content."""
+        """Runs before the check that would say that such a message has no content."""
         if isinstance(message, dict) and (
             message.get("tool_calls")
             or message.get("function_call")
