@@ -1,0 +1,225 @@
+"""`attend` for a flat batch, in four ways that give the same numbers: every token sees its own request's past only.
+
+eager   writes all scores down and takes their softmax: the reference.
+tiled   the same in tiles of keys, in plain torch.
+sdpa    torch's fused kernel, one call for all requests that decode and one for each chunk of a prompt.
+varlen  the same, but all chunks in one call of torch's variable-length kernel.
+
+Shapes: N tokens in all, T new tokens of one request, S tokens in the longest context, Hq query heads, Hkv key/value
+heads, D head size.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend
+
+from common.models import LayerInfo
+
+from .batch import Inputs
+from .flash import tiled_attention
+from .kv_cache import KVCache
+
+# The fastest on each device, as measured.
+AUTO = {"cpu": "sdpa", "mps": "sdpa", "cuda": "varlen"}
+# GPU kernels copy a mask whose rows do not begin at multiples of so many elements.
+ALIGN = 16
+
+
+@dataclass(slots=True)
+class Group:
+    """B rows of the cache, with T tokens each in this step, which one call can serve."""
+
+    tokens: slice  # of the flat list
+    positions: Tensor  # [B, T]
+    cache_rows: Tensor | slice  # B of them; a slice is read in place
+    length: int  # S
+    # Which rows have a token, if idle ones between them are read along: [number of tokens].
+    busy: Tensor | None = None
+    fresh: bool = False  # a prompt from its first token on: T = S
+    masks: dict[object, Tensor] = field(default_factory=dict)
+
+    def mask(self, window: int | None) -> Tensor:
+        """[B, T, S], made once per step and window."""
+        if window not in self.masks:
+            self.masks[window] = causal_mask(self.positions, self.length, window)
+        return self.masks[window]
+
+    def split(self, q: Tensor) -> Tensor:
+        """q [tokens, Hq, D] -> [B, T, Hq, D]; idle rows are zero."""
+        if self.busy is None:
+            return q.unflatten(0, self.positions.shape)
+        by_row = q.new_zeros(len(self.positions), *q.shape[1:])
+        by_row[self.busy] = q
+        return by_row[:, None]
+
+    def join(self, out: Tensor) -> Tensor:
+        """[B, T, Hq, D] -> [tokens, Hq, D]."""
+        return out.flatten(0, 1) if self.busy is None else out[self.busy, 0]
+
+
+class RaggedAttention:
+    """Planned once per step, called once per layer."""
+
+    def __init__(self, cache: KVCache, way: str = "auto"):
+        k = cache.k[0]
+        self.cache = cache
+        self.way = AUTO[k.device.type] if way == "auto" else way
+        # torch's variable-length kernel exists for GPUs and 16 bits.
+        self.varlen = self.way == "varlen" and k.is_cuda and k.dtype != torch.float32
+        self.attend: Callable[[LayerInfo, Tensor, Tensor, Tensor, Group], Tensor] = {
+            "eager": lambda layer, q, k, v, group: softmax_attention(
+                layer, q, k, v, group.mask(layer.window)
+            ),
+            "tiled": lambda layer, q, k, v, group: tiled_attention(layer, q, k, v, group.positions),
+        }.get(self.way, sdpa_attention)
+
+    @property
+    def runs(self) -> str:
+        """What really runs, for people."""
+        if self.way not in ("sdpa", "varlen"):
+            return self.way
+        k = self.cache.k[0][:1, :, :ALIGN]
+        backend = SDPBackend(torch._fused_sdp_choice(k, k, k)).name.lower().removesuffix("_attention")
+        if self.varlen:
+            return f"varlen (prompts), sdpa: {backend} (decode)"
+        return f"sdpa: {backend}"
+
+    def plan(self, inputs: Inputs) -> None:
+        """Once per step, before the layers run."""
+        self.slot_mapping = inputs.slot_mapping
+        lens = inputs.query_lens
+        # Requests that decode come first, one token each.
+        decodes = next((i for i, n in enumerate(lens) if n > 1), len(lens))
+        self.groups = [self.decodes(inputs, decodes)] if decodes else []
+        self.chunks = Chunks(inputs, decodes) if self.varlen and decodes < len(lens) else None
+        at = decodes
+        for i in range(decodes, len(lens) if self.chunks is None else decodes):
+            self.groups.append(self.chunk(inputs, at, i))
+            at += lens[i]
+
+    def decodes(self, inputs: Inputs, count: int) -> Group:
+        """The first `count` requests. torch's kernel reads the cache in place, idle rows between busy ones included."""
+        rows, positions = inputs.cache_rows[:count], inputs.positions[:count]
+        length = max(inputs.context_lens[:count])
+        if self.attend is not sdpa_attention:
+            return Group(slice(count), positions[:, None], rows, length)
+        num_rows = 1 + max(inputs.row_ids[:count])
+        by_row = positions.new_zeros(num_rows).index_put((rows,), positions)[:, None]
+        return Group(slice(count), by_row, slice(num_rows), self.align(length), busy=rows)
+
+    def chunk(self, inputs: Inputs, at: int, i: int) -> Group:
+        """Request number i, whose tokens begin at `at` in the flat list."""
+        n, length, row = inputs.query_lens[i], inputs.context_lens[i], inputs.row_ids[i]
+        tokens = slice(at, at + n)
+        return Group(
+            tokens, inputs.positions[None, tokens], slice(row, row + 1), self.align(length), fresh=n == length
+        )
+
+    def align(self, length: int) -> int:
+        return min(-(-length // ALIGN) * ALIGN, self.cache.capacity)
+
+    def __call__(self, layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [N, Hq, D], k and v [N, Hkv, D] of the new tokens -> [N, Hq, D]."""
+        self.cache.write(layer.index, self.slot_mapping, k, v)
+        out = torch.empty_like(q)
+        for group in self.groups:
+            keys, values = self.cache.read(layer.index, group.cache_rows, group.length)
+            found = self.attend(layer, group.split(q[group.tokens]), keys, values, group)
+            out[group.tokens] = group.join(found)
+        if self.chunks is not None:
+            out[self.chunks.tokens] = self.chunks(layer, q[self.chunks.tokens], self.cache)
+        return out
+
+
+def sdpa_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
+    """What `softmax_attention` returns, from torch's fused kernel: q [B, T, Hq, D], k and v [B, Hkv, S, D]."""
+    t, dtype = q.shape[1], q.dtype
+    if group.fresh and (layer.window is None or t <= layer.window):
+        # Causal from the first token on: the kernel needs no mask, and skips the tiles above the diagonal.
+        q, k, v = q.transpose(1, 2).to(k.dtype), k[:, :, :t], v[:, :, :t]
+        grouped = layer.num_heads != layer.num_kv_heads
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=layer.scale, enable_gqa=grouped)
+        return out.transpose(1, 2).to(dtype)
+    # The G query heads that share a key head become more rows of one product, so no key is copied.
+    q = q.unflatten(2, (layer.num_kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3).to(k.dtype)
+    if ("sdpa", layer.window) not in group.masks:
+        hidden = ~group.mask(layer.window).repeat(1, q.shape[2] // t, 1)[:, None]
+        group.masks["sdpa", layer.window] = torch.zeros_like(hidden, dtype=k.dtype).masked_fill_(
+            hidden, -torch.inf
+        )
+    mask = group.masks["sdpa", layer.window].expand(-1, layer.num_kv_heads, -1, -1)
+    out = F.scaled_dot_product_attention(q, k, v, mask, scale=layer.scale).to(dtype)
+    return out.unflatten(2, (-1, t)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+class Chunks:
+    """All chunks of prompts in a step, end to end, for torch's variable-length kernel."""
+
+    def __init__(self, inputs: Inputs, first: int):
+        """The requests from number `first` on."""
+        lens = inputs.context_lens[first:]
+        self.tokens = slice(sum(inputs.query_lens[:first]), None)
+        self.max_q, self.max_k = max(inputs.query_lens[first:]), max(lens)
+        cu_q, cu_k = inputs.cu_seqlens_q[first:], inputs.cu_seqlens_k[first:]
+        self.cu_q, self.cu_k = (cu_q - cu_q[0]).int(), (cu_k - cu_k[0]).int()
+        # Where the cache keeps every token of these requests, from the first one on.
+        counts = cu_k.diff()
+        total = sum(lens)
+        self.rows = inputs.cache_rows[first:].repeat_interleave(counts, output_size=total)
+        begins = (cu_k[:-1] - cu_k[0]).repeat_interleave(counts, output_size=total)
+        self.positions = torch.arange(total, device=begins.device) - begins
+
+    def __call__(self, layer: LayerInfo, q: Tensor, cache: KVCache) -> Tensor:
+        """q [tokens, Hq, D] -> [tokens, Hq, D]."""
+        from torch.nn.attention.varlen import varlen_attn
+
+        k, v = (kept[layer.index][self.rows, :, self.positions] for kept in (cache.k, cache.v))
+        window = (-1 if layer.window is None else layer.window - 1, 0)
+        more: dict[str, Any] = {}
+        # Before torch 2.12 grouped heads were accepted without being asked for.
+        if (
+            layer.num_heads != layer.num_kv_heads
+            and "enable_gqa" in inspect.signature(varlen_attn).parameters
+        ):
+            more["enable_gqa"] = True
+        out = varlen_attn(
+            q.to(k.dtype), k, v, self.cu_q, self.cu_k, self.max_q, self.max_k,
+            scale=layer.scale, window_size=window, **more,
+        )  # fmt: skip
+        return out.to(q.dtype)
+
+
+def softmax_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Scaled dot-product attention (Vaswani et al., 2017, section 3.2.1) with grouped heads (Ainslie et al., 2023).
+
+    Args:
+        q: [B, T, Hq, D].
+        k, v: [B, Hkv, S, D]. Query heads 0 to G-1 share key/value head 0, the next G head 1, and so on.
+        mask: [B, T, S], True where a query may look at a key.
+
+    Returns:
+        [B, T, Hq, D].
+    """
+    t, dtype = q.shape[1], q.dtype
+    # The G query heads that share a key head become more rows of one product, so no key is copied.
+    q = (q * layer.scale).unflatten(2, (layer.num_kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+    scores = q.to(k.dtype) @ k.transpose(2, 3)  # [B, Hkv, G * T, S]
+    scores = scores.unflatten(2, (-1, t)).masked_fill(~mask[:, None, None], -torch.inf)
+    # Summed in float32: 16 bits are too few for a sum over a whole text.
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+    out = (weights.flatten(2, 3) @ v).to(dtype)  # [B, Hkv, G * T, D]
+    return out.unflatten(2, (-1, t)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def causal_mask(positions: Tensor, length: int, window: int | None) -> Tensor:
+    """positions [B, T] -> [B, T, length], True where a query may look: at itself and at what comes before it."""
+    distance = positions[..., None] - torch.arange(length, device=positions.device)
+    return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
