@@ -35,6 +35,7 @@ __all__ = [
     "console",
     "facts",
     "heading",
+    "last_words",
     "live",
     "make_console",
     "make_table",
@@ -247,6 +248,14 @@ def printable(text: str) -> str:
 def piece(text: str) -> str:
     """A token's text on one line: spaces as `·`, newlines as `↵`. Vocabulary pieces (`Ġworld`) stay as they are."""
     return text.translate(_VISIBLE) or "∅"
+
+
+def last_words(text: str, width: int) -> str:
+    """The end of a text on one line of at most `width` characters, cut between words."""
+    shown = printable(" ".join(text.split()))
+    if len(shown) <= width:
+        return shown
+    return "…" + shown[-width + 1 :].partition(" ")[2]
 
 
 def bar(share: float, width: int = 20) -> str:

@@ -25,12 +25,13 @@ from common.terminal.command_line import (
     stage_parser,
 )
 from common.terminal.console import Flow, heading, note, show, table, write
+from common.terminal.shell import command_lines
 from common.tokenizer import Tokenizer
 
 from .lesson import hangup, openai_client
 from .lesson.process import LiveServer, server_flags
 from .lesson.readers import replay, stream_reader, whole_reader
-from .lesson.wire import Arrivals, Call, changes, curl, payload, shell_lines, text_of
+from .lesson.wire import Arrivals, Call, changes, curl, payload, text_of
 
 MESSAGE = "Tell me a story about a fox."
 WIRE_INDENT = 11  # columns for the time before each chunk
@@ -132,7 +133,7 @@ def check(args: argparse.Namespace) -> int:
 
 def show_start(server: LiveServer) -> None:
     heading("A server starts")
-    type_out(shell_lines(["python", *server.command[1:]]))
+    type_out(command_lines(["python", *server.command[1:]]))
     flow = Flow()
     flow.write(server.banner.splitlines()[0], style="bright_black")
     flow.end()

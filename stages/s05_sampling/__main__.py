@@ -139,7 +139,7 @@ def show_widths(runs: dict[str, Run]) -> None:
         rows.append(
             [name, Styled(sparkline(one.drawn, highest), style="cyan"), f"{mean:.2f}", f"{effective(mean):,.1f}", left]
         )  # fmt: skip
-    table(None, ["preset", "entropy of each step", "nats", "effective vocabulary", "left"], rows)
+    table(None, ["preset", "entropy of each step", "nats", "effective", "left"], rows)
     note(
         "Entropy says how open a draw was: 0 is no choice; exp(mean) is the equivalent number of equally likely tokens."
     )

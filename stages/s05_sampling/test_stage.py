@@ -611,7 +611,7 @@ def demo(random_gpt2):
 def test_demo_shows_presets_widths_one_draw_and_seeds(demo, capsys):
     assert demo("--max-tokens", "5") == 0
     out = capsys.readouterr().out
-    for part in ("no repeats", "effective vocabulary", "top-k 10", "tokens left", "all 5 tokens are the same",
+    for part in ("no repeats", "effective", "top-k 10", "tokens left", "all 5 tokens are the same",
                  "3 samples, 3 different texts"):  # fmt: skip
         assert part in out, part
     assert "\x1b[" not in out

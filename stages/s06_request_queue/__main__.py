@@ -14,12 +14,13 @@ import httpx
 
 from common.errors import UserError
 from common.terminal.command_line import add_max_tokens, add_model_flags, add_seed, number, run, stage_parser
-from common.terminal.console import heading, live, note, show, table, warn, write
+from common.terminal.console import console, heading, live, note, show, table, warn, write
+from common.terminal.shell import curl_lines
 
 from .engine import Engine, EngineConfig, Request, SamplingParams, Status
 from .lesson.clients import Client
 from .lesson.live import LiveServer
-from .lesson.view import Entry, Milestones, queue_table, timeline
+from .lesson.view import OUTSIDE, Entry, Milestones, queue_table, timeline
 
 PROMPTS = (
     "Once upon a time",
@@ -149,7 +150,7 @@ def arrive(engine: Engine, client: Client) -> Request:
 def show_times(entries: Sequence[Entry]) -> bool:
     """The story that the timestamps tell -> whether the clients that stayed were served in order of arrival."""
     heading("What the timestamps say")
-    show("", timeline(entries), "")
+    show("", timeline(entries, console.width - OUTSIDE), "")
     rows = []
     for e in entries:
         r = e.request
@@ -178,7 +179,7 @@ def show_request(url: str, entry: Entry) -> None:
     """GET /v1/requests/{id}, which any client may ask."""
     heading("One request, seen from outside")
     name = entry.request.id.rpartition("-")[0]
-    write(f"$ curl -s {url}/v1/requests/{name}", end="\n", style="bold cyan")
+    write(f"$ {curl_lines(['curl', '-s', f'{url}/v1/requests/{name}'])}", end="\n", style="bold cyan")
     answer = httpx.get(f"{url}/v1/requests/{name}", timeout=30).json()
     write(json.dumps(answer, indent=2), end="\n")
     note("Times are in seconds since the request arrived.")

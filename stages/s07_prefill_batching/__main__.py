@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.table import Table
+from rich.text import Text
+
 from common.terminal.command_line import add_max_tokens, add_model_flags, add_seed, number, run, stage_parser
-from common.terminal.console import facts, heading, live, note, show, warn, write
+from common.terminal.console import facts, heading, live, note, printable, show, warn
 from common.tutorial import load_stage
 
 from .engine import Completion, Engine, EngineConfig, Output, Request, SamplingParams
@@ -102,8 +105,10 @@ def run_race(
     start = time.perf_counter()
     alone = serial.generate(prompts, [params(args, i, before.SamplingParams) for i in range(len(prompts))])
     alone_seconds = time.perf_counter() - start
+    grid = Table.grid(padding=(0, 2, 0, 0))
     for i, (prompt, one) in enumerate(zip(prompts, alone, strict=True)):
-        write(f"{i + 1}  {' '.join((prompt + one.text).split())}", end="\n")
+        grid.add_row(str(i + 1), Text(printable(" ".join((prompt + one.text).split()))))
+    show(grid)
     note(f"{sum(len(one.tokens) for one in alone)} tokens in {alone_seconds:.2f} s")
     heading("The same as one batch")
     written = [""] * len(prompts)

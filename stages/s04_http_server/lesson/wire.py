@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import httpx
 
 from common.errors import UserError
+from common.terminal.shell import curl_lines, json_body
 
-WIDTH, CONTINUED = 80, " \\\n  "
 Line = Callable[[float, str], None]  # called with the seconds since the request was sent
 
 
@@ -30,7 +28,7 @@ class Call:
 
     @property
     def text(self) -> str:
-        return self.body if isinstance(self.body, str) else laid_out(self.body or {})
+        return self.body if isinstance(self.body, str) else json_body(self.body or {})
 
     def words(self, url: str) -> list[str]:
         """The curl command. -N: unbuffered, so that each chunk is seen when it arrives."""
@@ -43,10 +41,7 @@ class Call:
 
     def typed(self, url: str) -> str:
         """The command as a shell takes it: the header and the body each on a line of its own."""
-        words = self.words(url)
-        starts = [0, *(i for i, word in enumerate(words) if word in ("-H", "-d")), len(words)]
-        parts = [shlex.join(words[a:b]) for a, b in pairwise(starts)]
-        return CONTINUED.join(parts)
+        return curl_lines(self.words(url))
 
     @property
     def streams(self) -> bool:
@@ -100,28 +95,6 @@ def _httpx_lines(call: Call, url: str) -> Iterator[str]:
         yield from answer.iter_lines()
         if call.status:
             yield f"[{answer.status_code}]"
-
-
-def laid_out(body: Mapping[str, Any]) -> str:
-    """JSON of a body, with a line break before a field that would not fit on the line of a typed command."""
-    indent = len("  -d '{")
-    fields = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in body.items()]
-    lines = [""]
-    for field_text in fields:
-        if lines[-1] and indent + len(lines[-1]) + len(field_text) + 3 > WIDTH:
-            lines.append("")
-        lines[-1] += f", {field_text}" if lines[-1] else field_text
-    return "{" + f",\n{' ' * indent}".join(lines) + "}"
-
-
-def shell_lines(words: Sequence[str]) -> str:
-    """A command with its flags, broken before a flag that would not fit on the line."""
-    lines = [""]
-    for word in words:
-        if word.startswith("--") and len(lines[-1]) + len(word) + 16 > WIDTH:
-            lines.append("")
-        lines[-1] += f" {shlex.quote(word)}" if lines[-1] else shlex.quote(word)
-    return CONTINUED.join(lines)
 
 
 def changes(value: Any, before: Any) -> str:

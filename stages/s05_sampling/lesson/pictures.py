@@ -16,6 +16,7 @@ from ..engine import SamplingParams
 from .distribution import distribution, draw_after
 
 BARS = "▁▂▃▄▅▆▇█"
+BAR = 11  # columns of the longest bar: both fit a narrow terminal, with five steps between them
 
 
 def sparkline(values: Sequence[float], highest: float, width: int = 40) -> str:
@@ -54,9 +55,9 @@ def cascade(logits: Tensor, params: SamplingParams, tokenizer: Tokenizer, count:
         before, after = float(first[token]), float(last[token])
         rows.append([
             Styled(piece(tokenizer.decode([token], skip_special=False)), style="" if after else "bright_black"),
-            Styled(bar(before / highest, 16), style="bright_black"),
+            Styled(bar(before / highest, BAR), style="bright_black"),
             *(f"{100 * float(chances[token]):.1f}" if chances[token] > 0 else "-" for _, chances in columns),
-            Styled(bar(after / highest, 16), style="cyan"),
+            Styled(bar(after / highest, BAR), style="cyan"),
         ])  # fmt: skip
     left = [f"{int((chances > 0).sum()):,}" for _, chances in columns]
     rows.append([Styled("tokens left", style="bold"), "", *left, ""])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import subprocess
 import threading
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+
+from common.terminal.shell import curl_lines, json_body
 
 
 @dataclass(slots=True)
@@ -36,14 +37,14 @@ class Client:
     @property
     def command(self) -> list[str]:
         """-N: no buffer, so that each chunk is seen as it arrives."""
-        body = json.dumps(self.body, ensure_ascii=False)
+        body = json_body(self.body)
         words = ["curl", "-sN", f"{self.url}/v1/completions"]
         return [*words, "-H", "Content-Type: application/json", "-d", body]
 
     @property
     def typed(self) -> str:
         """The command as typed in a shell, with the body on its own line."""
-        return f"{shlex.join(self.command[:-2])} \\\n  {shlex.join(self.command[-2:])}"
+        return curl_lines(self.command)
 
     def _read(self) -> None:
         lines = self._curl() if shutil.which("curl") else self._httpx()

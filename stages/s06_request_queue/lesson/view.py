@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from common.terminal.console import make_table, piece
+from common.bench.colours import ROLES
+from common.terminal.console import console, last_words, make_table
 
 from ..engine import Request, Status
 from .clients import Client
@@ -24,7 +25,9 @@ STYLES = {
     Status.FAILED: "bold red",
 }
 WAIT, PREFILL, DECODE = "·", "▒", "█"
-TAIL = 40  # characters of a text that are shown
+COLOURS = {WAIT: ROLES["waiting"], PREFILL: ROLES["computed"], DECODE: ROLES["computed"]}
+OUTSIDE = 24  # columns beside the bars of the timeline
+BESIDE = 53  # columns of the queue's table beside the texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +40,15 @@ class Entry:
 
 def queue_table(entries: Sequence[Entry], now: float) -> Table:
     """The state of each request; `now` in seconds of time.perf_counter."""
-    rows = []
+    rows, width = [], max(12, console.width - BESIDE)
     for e in entries:
         r, status = e.request, e.request.status
         waited = (r.started or r.finished or now) - r.arrived
         first = f"{r.first_token - r.arrived:.2f} s" if r.first_token else "-"
-        tail = piece(e.client.text)[-TAIL:]
+        tail = last_words(e.client.text, width)
         rows.append(
             [e.client.name, Text(status.value, style=STYLES[status]), f"{waited:.2f} s", first,
-             f"{r.num_output_tokens}/{r.max_tokens}", f"{tail:<{TAIL}}"]
+             f"{r.num_output_tokens}/{r.max_tokens}", f"{tail:<{width}}"]
         )  # fmt: skip
     return make_table(["client", "state", "waited", "first token", "tokens", "text so far"], rows)
 
@@ -79,7 +82,7 @@ def timeline(entries: Sequence[Entry], width: int = 60) -> Text:
         drawn.append(f"{e.client.name:>10}  ")
         drawn.append_text(bar(e.request, begin, scale, width))
         mark = e.request.status.value if e.request.status is not Status.FINISHED else ""
-        drawn.append(f"  {mark}\n", style=STYLES[e.request.status])
+        drawn.append(f"  {mark}".rstrip() + "\n", style=STYLES[e.request.status])
     drawn.append(f"{'':>10}  0 s{f'{end - begin:.2f} s':>{width - 3}}\n", style="bright_black")
     drawn.append(f"{'':>10}  {WAIT} waits   {PREFILL} prefill   {DECODE} decode", style="bright_black")
     return drawn
@@ -88,7 +91,7 @@ def timeline(entries: Sequence[Entry], width: int = 60) -> Text:
 def bar(r: Request, begin: float, scale: float, width: int) -> Text:
     """One request's line, `width` cells wide. Whatever took any time gets at least one cell."""
     started, first = r.started or r.finished, r.first_token or r.finished
-    cells = [" "] * width
+    cells = [(" ", "")] * width
     for sign, since, until in (
         (WAIT, r.arrived, started),
         (DECODE, first, r.finished),
@@ -97,5 +100,5 @@ def bar(r: Request, begin: float, scale: float, width: int) -> Text:
         if until > since:
             low = min(int((since - begin) * scale), width - 1)
             high = max(low + 1, round((until - begin) * scale))
-            cells[low:high] = sign * (min(high, width) - low)
-    return Text("".join(cells), style=STYLES[r.status])
+            cells[low:high] = [(sign, COLOURS[sign])] * (min(high, width) - low)
+    return Text.assemble(*cells)

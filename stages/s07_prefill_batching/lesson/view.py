@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from common.terminal.console import make_table, printable
+from common.bench.colours import ROLES
+from common.terminal.console import console, last_words, make_table
 
 from ..engine import Request
 from .recorder import Step
 
 REAL, PADDING = "■", "░"
+BESIDE = 36  # columns of the table beside the texts
 
 
 def rectangle(prompts: Sequence[int], width: int) -> Text:
@@ -20,8 +22,8 @@ def rectangle(prompts: Sequence[int], width: int) -> Text:
     drawn = Text()
     for i, count in enumerate(prompts):
         drawn.append(f"row {i + 1}  ")
-        drawn.append(REAL * count, style="cyan")
-        drawn.append(PADDING * (width - count), style="bright_black")
+        drawn.append(REAL * count, style=ROLES["computed"])
+        drawn.append(PADDING * (width - count), style=ROLES["wasted"])
         drawn.append(f"  {count} + {width - count}\n", style="bright_black")
     drawn.append(f"{REAL} a token of the prompt   {PADDING} padding", style="bright_black")
     return drawn
@@ -37,7 +39,7 @@ def timeline(steps: Sequence[Step], width: int = 64) -> Text:
         drawn.append(f"row {row + 1}  ")
         for step in cells:
             works = step.working[row]
-            drawn.append(REAL if works else PADDING, style="cyan" if works else "bright_black")
+            drawn.append(REAL if works else PADDING, style=ROLES["computed" if works else "wasted"])
         drawn.append(f"  {len(steps) - done} + {done}\n", style="bright_black")
     each = "a step" if share == 1 else f"{share} steps"
     drawn.append(
@@ -52,7 +54,7 @@ def texts(requests: Sequence[Request], written: Sequence[str]) -> Table:
     rows = []
     for i, (request, text) in enumerate(zip(requests, written, strict=True)):
         state = request.finish_reason or request.status.value
-        tail = printable(" ".join(text.split()))[-48:]
+        tail = last_words(text, max(12, console.width - BESIDE))
         rows.append(
             [
                 i + 1,

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
+from common.bench.colours import ROLES
 from common.terminal.console import Group
 
 from .recorder import CHUNK, DECODE, PREFILL, WAIT, Step
 
 SIGNS = {
-    PREFILL: ("█", "bold cyan"),
-    CHUNK: ("▓", "magenta"),
-    DECODE: ("─", "green"),
-    WAIT: ("·", "bright_black"),
+    PREFILL: ("█", ROLES["computed"]),
+    CHUNK: ("▓", ROLES["computed"]),
+    DECODE: ("─", ROLES["computed"]),
+    WAIT: ("·", ROLES["waiting"]),
 }
 
 
