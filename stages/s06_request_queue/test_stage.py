@@ -358,6 +358,7 @@ def test_a_stream_that_is_closed_or_dropped_cancels_its_request_read_or_not(made
         for _ in range(read):
             next(outputs)
         outputs.close()
+        assert list(outputs) == []
     made.stream([5, 6], params(50), "dropped")
     made.step()
     assert [(r.status, r.num_output_tokens) for r in made.requests.values()] == [

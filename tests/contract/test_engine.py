@@ -67,6 +67,7 @@ def test_a_reader_who_leaves_ends_the_request(subject: Subject, checkpoint: Chec
     stream = engine.stream(PROMPT, params(subject, 500))
     next(stream)
     stream.close()
+    assert next(stream, None) is None
     (done,) = engine.generate([PROMPT], params(subject, 4))  # and the engine is free for the next one
     assert done.tokens == checkpoint.greedy(checkpoint.encode(PROMPT), 4)
     if hasattr(engine, "active"):
