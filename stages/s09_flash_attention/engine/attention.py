@@ -94,7 +94,7 @@ class RaggedAttention:
 
     def plan(self, inputs: Inputs) -> None:
         """Once per step, before the layers run."""
-        self.slot_mapping = inputs.slot_mapping
+        self.places = self.cache.places(inputs.slot_mapping)
         lens = inputs.query_lens
         # Requests that decode come first, one token each.
         decodes = next((i for i, n in enumerate(lens) if n > 1), len(lens))
@@ -128,7 +128,7 @@ class RaggedAttention:
 
     def __call__(self, layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [N, Hq, D], k and v [N, Hkv, D] of the new tokens -> [N, Hq, D]."""
-        self.cache.write(layer.index, self.slot_mapping, k, v)
+        self.cache.write(layer.index, self.places, k, v)
         out = torch.empty_like(q)
         for group in self.groups:
             keys, values = self.cache.read(layer.index, group.cache_rows, group.length)

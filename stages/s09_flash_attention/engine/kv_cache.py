@@ -34,9 +34,13 @@ class KVCache:
             raise RuntimeError(f"request {request.id} has no row in the cache")
         return request.cache_row * self.capacity + position
 
-    def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
-        """k, v [N, Hkv, D] to slots [N]."""
-        rows, positions = slots // self.capacity, slots % self.capacity
+    def places(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Slots [N] as rows [N] and positions in them [N]; once per step, for `write` in every layer."""
+        return slots // self.capacity, slots % self.capacity
+
+    def write(self, layer: int, places: tuple[Tensor, Tensor], k: Tensor, v: Tensor) -> None:
+        """k, v [N, Hkv, D] to N places."""
+        rows, positions = places
         self.k[layer][rows, :, positions] = k.to(self.k[layer].dtype)
         self.v[layer][rows, :, positions] = v.to(self.v[layer].dtype)
 

@@ -45,7 +45,7 @@ class Layer:
             for heads in (info.num_heads, info.num_kv_heads, info.num_kv_heads)
         )
         cache = KVCache([info], 1, length, self.device, self.kv_dtype)
-        cache.write(0, torch.arange(length, device=self.device), k, v)
+        cache.write(0, cache.places(torch.arange(length, device=self.device)), k, v)
         attend = RaggedAttention(cache, way)
         attend.plan(inputs(length, new, self.device))
         q, k, v = (x[-new:] for x in (q, k, v))
