@@ -253,9 +253,8 @@ def test_on_a_gpu_the_kernel_gives_what_the_eager_way_gives(family):
             made.step()
         assert made.runner.attend.varlen == (way == "varlen")
     for ours, expected in zip(logits["varlen"], logits["eager"], strict=True):
-        assert (
-            float((ours - expected).abs().max()) < 0.5
-        )  # bfloat16, logits of a standard deviation of 3 to 4
+        # bfloat16, and logits with a standard deviation of 3 to 4.
+        assert float((ours - expected).abs().max()) < 0.5
 
 
 # What really runs
