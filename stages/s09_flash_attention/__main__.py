@@ -112,8 +112,7 @@ def show_growth(layer: Layer, lengths: Sequence[int]) -> None:
         for way in ways:
             call = layer.call(way, n)
             call()
-            peak = peak_bytes(call, layer.device)
-            memory.append("-" if peak is None else f"{peak / 1e6:,.1f} MB")
+            memory.append(f"{peak_bytes(call, layer.device) / 1e6:,.1f} MB")
             start = time.perf_counter()
             float(call().sum())
             seconds.append(f"{1000 * (time.perf_counter() - start):,.1f} ms")
@@ -126,9 +125,8 @@ def show_growth(layer: Layer, lengths: Sequence[int]) -> None:
 
 def show_what_runs(engines: dict[str, Engine], device: torch.device) -> None:
     heading("What this machine has")
-    auto = Engine(
-        *(getattr(engines["eager"], name) for name in ("model", "tokenizer", "model_config")), EngineConfig()
-    )
+    one = engines["eager"]
+    auto = Engine(one.model, one.tokenizer, one.model_config, EngineConfig(max_num_seqs=1))
     facts({
         "device": str(device),
         "sdpa": engines["sdpa"].runner.attend.runs,

@@ -1,20 +1,17 @@
 """`attend` for a flat batch, in four ways that give the same numbers: every token sees its own request's past only.
 
 eager   writes all scores down and takes their softmax: the reference.
-tiled   the same in tiles of keys, in plain torch.
+tiled   the same in tiles of keys, in plain torch (flash.py).
 sdpa    torch's fused kernel, one call for all requests that decode and one for each chunk of a prompt.
-varlen  the same, but all chunks in one call of torch's variable-length kernel.
+varlen  the same, but all chunks in one call of torch's variable-length kernel, where there is one (varlen.py).
 
 Shapes: N tokens in all, T new tokens of one request, S tokens in the longest context, Hq query heads, Hkv key/value
-heads, D head size.
+heads, D head size, G = Hq / Hkv query heads per key/value head.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +23,11 @@ from common.models import LayerInfo
 from .batch import Inputs
 from .flash import tiled_attention
 from .kv_cache import KVCache
+from .varlen import Chunks
 
 # The fastest on each device, as measured.
 AUTO = {"cpu": "sdpa", "mps": "sdpa", "cuda": "varlen"}
-# GPU kernels copy a mask whose rows do not begin at multiples of so many elements.
+# GPU kernels copy a mask unless its rows begin at multiples of this many elements.
 ALIGN = 16
 
 
@@ -41,16 +39,28 @@ class Group:
     positions: Tensor  # [B, T]
     cache_rows: Tensor | slice  # B of them; a slice is read in place
     length: int  # S
-    # Which rows have a token, if idle ones between them are read along: [number of tokens].
+    # Only if the slice has idle rows too: which of its rows have a token, [number of tokens].
     busy: Tensor | None = None
-    fresh: bool = False  # a prompt from its first token on: T = S
-    masks: dict[object, Tensor] = field(default_factory=dict)
+    fresh: bool = False  # one prompt from its first token on
+    masks: dict[int | None, Tensor] = field(default_factory=dict)
+    biases: dict[tuple[int | None, int], Tensor] = field(default_factory=dict)
 
     def mask(self, window: int | None) -> Tensor:
         """[B, T, S], made once per step and window."""
         if window not in self.masks:
             self.masks[window] = causal_mask(self.positions, self.length, window)
         return self.masks[window]
+
+    def bias(self, window: int | None, groups: int, dtype: torch.dtype) -> Tensor:
+        """The mask as numbers to add to the scores, 0 or -inf, for G query heads that are rows of one product.
+
+        [B, 1, G * T, S], made once per step, window and G.
+        """
+        if (window, groups) not in self.biases:
+            hidden = ~self.mask(window).repeat(1, groups, 1)[:, None]
+            zeros = torch.zeros_like(hidden, dtype=dtype)
+            self.biases[window, groups] = zeros.masked_fill_(hidden, -torch.inf)
+        return self.biases[window, groups]
 
     def split(self, q: Tensor) -> Tensor:
         """q [tokens, Hq, D] -> [B, T, Hq, D]; idle rows are zero."""
@@ -72,25 +82,26 @@ class RaggedAttention:
         k = cache.k[0]
         self.cache = cache
         self.way = AUTO[k.device.type] if way == "auto" else way
+        self.attend = {"eager": eager_attention, "tiled": tiles}.get(self.way, sdpa_attention)
         # torch's variable-length kernel exists for GPUs and 16 bits.
         self.varlen = self.way == "varlen" and k.is_cuda and k.dtype != torch.float32
-        self.attend: Callable[[LayerInfo, Tensor, Tensor, Tensor, Group], Tensor] = {
-            "eager": lambda layer, q, k, v, group: softmax_attention(
-                layer, q, k, v, group.mask(layer.window)
-            ),
-            "tiled": lambda layer, q, k, v, group: tiled_attention(layer, q, k, v, group.positions),
-        }.get(self.way, sdpa_attention)
 
     @property
     def runs(self) -> str:
-        """What really runs, for people."""
+        """What really runs, for people: which of its kernels torch chooses is read back from torch."""
+        k = self.cache.k[0][:1, :, :ALIGN]
         if self.way not in ("sdpa", "varlen"):
             return self.way
-        k = self.cache.k[0][:1, :, :ALIGN]
-        backend = SDPBackend(torch._fused_sdp_choice(k, k, k)).name.lower().removesuffix("_attention")
-        if self.varlen:
-            return f"varlen (prompts), sdpa: {backend} (decode)"
-        return f"sdpa: {backend}"
+        if k.device.type not in ("cpu", "cuda"):
+            # torch does not tell.
+            return "sdpa"
+        bias = k.new_zeros(1, k.shape[1], 1, k.shape[2])
+        decode = backend(torch._fused_sdp_choice(k[:, :, :1], k, k, bias))
+        prompt = "varlen" if self.varlen else backend(torch._fused_sdp_choice(k, k, k, is_causal=True))
+        if prompt == decode:
+            return f"sdpa: {prompt}"
+        prompt = prompt if self.varlen else f"sdpa: {prompt}"
+        return f"{prompt} (prompts), sdpa: {decode} (decode)"
 
     def plan(self, inputs: Inputs) -> None:
         """Once per step, before the layers run."""
@@ -100,13 +111,14 @@ class RaggedAttention:
         decodes = next((i for i, n in enumerate(lens) if n > 1), len(lens))
         self.groups = [self.decodes(inputs, decodes)] if decodes else []
         self.chunks = Chunks(inputs, decodes) if self.varlen and decodes < len(lens) else None
-        at = decodes
-        for i in range(decodes, len(lens) if self.chunks is None else decodes):
-            self.groups.append(self.chunk(inputs, at, i))
-            at += lens[i]
+        if self.chunks is None:
+            at = decodes
+            for i in range(decodes, len(lens)):
+                self.groups.append(self.chunk(inputs, at, i))
+                at += lens[i]
 
     def decodes(self, inputs: Inputs, count: int) -> Group:
-        """The first `count` requests. torch's kernel reads the cache in place, idle rows between busy ones included."""
+        """The first `count` requests. sdpa reads rows 0 to the last busy one in place, idle rows between included."""
         rows, positions = inputs.cache_rows[:count], inputs.positions[:count]
         length = max(inputs.context_lens[:count])
         if self.attend is not sdpa_attention:
@@ -118,10 +130,8 @@ class RaggedAttention:
     def chunk(self, inputs: Inputs, at: int, i: int) -> Group:
         """Request number i, whose tokens begin at `at` in the flat list."""
         n, length, row = inputs.query_lens[i], inputs.context_lens[i], inputs.row_ids[i]
-        tokens = slice(at, at + n)
-        return Group(
-            tokens, inputs.positions[None, tokens], slice(row, row + 1), self.align(length), fresh=n == length
-        )
+        tokens, rows = slice(at, at + n), slice(row, row + 1)
+        return Group(tokens, inputs.positions[None, tokens], rows, self.align(length), fresh=n == length)
 
     def align(self, length: int) -> int:
         return min(-(-length // ALIGN) * ALIGN, self.cache.capacity)
@@ -139,62 +149,37 @@ class RaggedAttention:
         return out
 
 
+def backend(choice: int) -> str:
+    """The name of one of torch's kernels: flash, efficient, cudnn, or math (no fused kernel)."""
+    return SDPBackend(choice).name.lower().removesuffix("_attention")
+
+
+# What a group is computed with: q [B, T, Hq, D], k and v [B, Hkv, S, D] -> [B, T, Hq, D].
+
+
+def eager_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
+    return softmax_attention(layer, q, k, v, group.mask(layer.window))
+
+
+def tiles(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
+    return tiled_attention(layer, q, k, v, group.positions)
+
+
 def sdpa_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
-    """What `softmax_attention` returns, from torch's fused kernel: q [B, T, Hq, D], k and v [B, Hkv, S, D]."""
-    t, dtype = q.shape[1], q.dtype
+    """What `softmax_attention` returns, from torch's fused kernel."""
+    t, groups, dtype = q.shape[1], layer.num_heads // layer.num_kv_heads, q.dtype
     if group.fresh and (layer.window is None or t <= layer.window):
         # Causal from the first token on: the kernel needs no mask, and skips the tiles above the diagonal.
         q, k, v = q.transpose(1, 2).to(k.dtype), k[:, :, :t], v[:, :, :t]
-        grouped = layer.num_heads != layer.num_kv_heads
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=layer.scale, enable_gqa=grouped)
+        out = F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=layer.scale, enable_gqa=groups > 1
+        )
         return out.transpose(1, 2).to(dtype)
     # The G query heads that share a key head become more rows of one product, so no key is copied.
     q = q.unflatten(2, (layer.num_kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3).to(k.dtype)
-    if ("sdpa", layer.window) not in group.masks:
-        hidden = ~group.mask(layer.window).repeat(1, q.shape[2] // t, 1)[:, None]
-        group.masks["sdpa", layer.window] = torch.zeros_like(hidden, dtype=k.dtype).masked_fill_(
-            hidden, -torch.inf
-        )
-    mask = group.masks["sdpa", layer.window].expand(-1, layer.num_kv_heads, -1, -1)
-    out = F.scaled_dot_product_attention(q, k, v, mask, scale=layer.scale).to(dtype)
+    bias = group.bias(layer.window, groups, k.dtype).expand(-1, layer.num_kv_heads, -1, -1)
+    out = F.scaled_dot_product_attention(q, k, v, bias, scale=layer.scale).to(dtype)
     return out.unflatten(2, (-1, t)).permute(0, 3, 1, 2, 4).flatten(2, 3)
-
-
-class Chunks:
-    """All chunks of prompts in a step, end to end, for torch's variable-length kernel."""
-
-    def __init__(self, inputs: Inputs, first: int):
-        """The requests from number `first` on."""
-        lens = inputs.context_lens[first:]
-        self.tokens = slice(sum(inputs.query_lens[:first]), None)
-        self.max_q, self.max_k = max(inputs.query_lens[first:]), max(lens)
-        cu_q, cu_k = inputs.cu_seqlens_q[first:], inputs.cu_seqlens_k[first:]
-        self.cu_q, self.cu_k = (cu_q - cu_q[0]).int(), (cu_k - cu_k[0]).int()
-        # Where the cache keeps every token of these requests, from the first one on.
-        counts = cu_k.diff()
-        total = sum(lens)
-        self.rows = inputs.cache_rows[first:].repeat_interleave(counts, output_size=total)
-        begins = (cu_k[:-1] - cu_k[0]).repeat_interleave(counts, output_size=total)
-        self.positions = torch.arange(total, device=begins.device) - begins
-
-    def __call__(self, layer: LayerInfo, q: Tensor, cache: KVCache) -> Tensor:
-        """q [tokens, Hq, D] -> [tokens, Hq, D]."""
-        from torch.nn.attention.varlen import varlen_attn
-
-        k, v = (kept[layer.index][self.rows, :, self.positions] for kept in (cache.k, cache.v))
-        window = (-1 if layer.window is None else layer.window - 1, 0)
-        more: dict[str, Any] = {}
-        # Before torch 2.12 grouped heads were accepted without being asked for.
-        if (
-            layer.num_heads != layer.num_kv_heads
-            and "enable_gqa" in inspect.signature(varlen_attn).parameters
-        ):
-            more["enable_gqa"] = True
-        out = varlen_attn(
-            q.to(k.dtype), k, v, self.cu_q, self.cu_k, self.max_q, self.max_k,
-            scale=layer.scale, window_size=window, **more,
-        )  # fmt: skip
-        return out.to(q.dtype)
 
 
 def softmax_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

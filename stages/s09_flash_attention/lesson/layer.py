@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from common.models import LayerInfo, Model
 
 from ..engine.attention import RaggedAttention
 from ..engine.batch import Inputs
 from ..engine.kv_cache import KVCache
+
+# torch's profiler writes a line when it starts and one when it stops; not in our demo.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 WAYS = ("eager", "tiled", "sdpa", "varlen")
 
@@ -67,30 +71,17 @@ def inputs(length: int, new: int, device: torch.device) -> Inputs:
     )  # fmt: skip
 
 
-def peak_bytes(call: Callable[[], Tensor], device: torch.device) -> int | None:
-    """How much memory a call takes at its highest, above what was taken before. None where it cannot be measured.
-
-    On a GPU torch counts; on Linux the kernel does: writing 5 to clear_refs sets the process's peak back to its present.
-    """
+def peak_bytes(call: Callable[[], Tensor], device: torch.device) -> int:
+    """How much memory a call takes at its highest, above what was taken before, as torch's allocator counts it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         call()
         return torch.cuda.max_memory_allocated(device) - before
-    try:
-        # Memory that was freed but kept for reuse would hide what the call takes: give it back first.
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = resident("VmHWM")
-        out = call()
-        return max(out.nbytes, resident("VmHWM") - before)
-    except (OSError, AttributeError):
-        return None
-
-
-def resident(what: str) -> int:
-    """Bytes of a line in /proc/self/status: VmRSS, or VmHWM, its highest value so far."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{what}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {what}")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        call()
+    assert seen.profiler and seen.profiler.kineto_results
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    # Each says how many bytes were taken (above zero) or given back.
+    changes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
+    return max(accumulate(changes, initial=0))
