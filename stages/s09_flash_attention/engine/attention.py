@@ -123,6 +123,8 @@ class RaggedAttention:
         length = max(inputs.context_lens[:count])
         if self.attend is not sdpa_attention:
             return Group(slice(count), positions[:, None], rows, length)
+        if inputs.row_ids[:count] == list(range(count)):
+            return Group(slice(count), positions[:, None], slice(count), self.align(length))
         num_rows = 1 + max(inputs.row_ids[:count])
         by_row = positions.new_zeros(num_rows).index_put((rows,), positions)[:, None]
         return Group(slice(count), by_row, slice(num_rows), self.align(length), busy=rows)
@@ -139,14 +141,14 @@ class RaggedAttention:
     def __call__(self, layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [N, Hq, D], k and v [N, Hkv, D] of the new tokens -> [N, Hq, D]."""
         self.cache.write(layer.index, self.places, k, v)
-        out = torch.empty_like(q)
+        parts = []
         for group in self.groups:
             keys, values = self.cache.read(layer.index, group.cache_rows, group.length)
-            found = self.attend(layer, group.split(q[group.tokens]), keys, values, group)
-            out[group.tokens] = group.join(found)
+            parts.append(group.join(self.attend(layer, group.split(q[group.tokens]), keys, values, group)))
         if self.chunks is not None:
-            out[self.chunks.tokens] = self.chunks(layer, q[self.chunks.tokens], self.cache)
-        return out
+            parts.append(self.chunks(layer, q[self.chunks.tokens], self.cache))
+        # In a step that only decodes nothing has to be put together.
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def backend(choice: int) -> str:
