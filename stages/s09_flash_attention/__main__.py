@@ -24,7 +24,7 @@ PROMPT = "Once upon a time there was an old king who had a garden, and in the ga
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(
         "python -m stages.s09_flash_attention",
-        "Attention in four ways: the same text, and only one of them writes all scores down.",
+        "Attention in four ways: the same text, but only one of them writes all scores down.",
         ["--lengths 512,2048,8192", "--max-tokens 60", "--prompt 'A fox and a hare'"],
     )
     add_model_flags(parser)
@@ -92,11 +92,11 @@ def show_texts(engines: dict[str, Engine], tokens: list[int], args: argparse.Nam
         done = engine.generate([tokens], SamplingParams(args.max_tokens, ignore_eos=True))[0]
         texts[way] = done.text
         rows.append([way, engine.runner.attend.runs, f"{time.perf_counter() - start:.2f} s"])
-    show("", args.prompt + texts["eager"], "")
+    show("", args.prompt + texts["eager"])
     table(None, ["--attention", "what runs", "time"], rows)
     different = [way for way, text in texts.items() if text != texts["eager"]]
     if different:
-        warn(f"another text came out of {', '.join(different)}")
+        warn(f"{', '.join(different)} wrote a different text")
     else:
         note("All of them wrote the same text, token by token.")
     return not different

@@ -39,9 +39,10 @@ class Group:
     positions: Tensor  # [B, T]
     cache_rows: Tensor | slice  # B of them; a slice is read in place
     length: int  # S
-    # Only if the slice has idle rows too: which of its rows have a token, [number of tokens].
+    # The row of each token, if there may be idle rows among the B: [number of tokens].
     busy: Tensor | None = None
-    fresh: bool = False  # one prompt from its first token on
+    # One prompt from its first token on.
+    fresh: bool = False
     masks: dict[int | None, Tensor] = field(default_factory=dict)
     biases: dict[tuple[int | None, int], Tensor] = field(default_factory=dict)
 

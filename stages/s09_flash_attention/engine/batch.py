@@ -53,7 +53,7 @@ class Inputs:
     slot_mapping: Tensor  # [N], where the cache keeps each token
     cache_rows: Tensor  # [B]
     logits_indices: Tensor  # [R]
-    # [B + 1]: request i has queries cu_seqlens_q[i] to cu_seqlens_q[i + 1], end to end; keys likewise.
+    # [B + 1], cumulative lengths: request i has queries cu_seqlens_q[i] to cu_seqlens_q[i + 1]; keys likewise.
     cu_seqlens_q: Tensor
     cu_seqlens_k: Tensor
     # On the host, where shapes and loops are decided.

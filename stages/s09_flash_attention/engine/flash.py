@@ -1,8 +1,8 @@
 """Attention without the matrix of scores: keys come in tiles, and a running softmax corrects what came before.
 
-This is the algorithm inside every flash attention kernel, written so that it can be read: the online softmax (Milakov &
-Gimelshein, 2018) over tiles (Rabe & Staats, 2021; Dao et al., 2022). A kernel keeps each tile in on-chip memory; here
-it is a tensor like any other, so this saves memory and no time.
+This is the algorithm inside every flash attention kernel, written to be read: the online softmax (Milakov & Gimelshein,
+2018) over tiles of keys (Rabe & Staats, 2021; Dao et al., 2022). A kernel keeps each tile in on-chip memory. Here a tile
+is a tensor like any other, so this saves memory and little time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from common.models import LayerInfo
 
-TILE = 64  # keys at a time
+# Keys at a time.
+TILE = 64
 
 
 def tiled_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, positions: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def tiled_attention(layer: LayerInfo, q: Tensor, k: Tensor, v: Tensor, positions
 
 
 def first_tile(positions: Tensor, window: int | None) -> int:
-    """Where the first tile begins that any query may look at."""
+    """The first key of the first tile that any query may look at."""
     if window is None:
         return 0
     return max(0, int(positions.min()) - window + 1) // TILE * TILE

@@ -45,7 +45,10 @@ class KVCache:
         self.v[layer][rows, :, positions] = v.to(self.v[layer].dtype)
 
     def read(self, layer: int, rows: Tensor | slice, length: int) -> tuple[Tensor, Tensor]:
-        """The first `length` tokens of B rows, copied unless a slice: keys and values, [B, Hkv, length, D] each."""
+        """Keys and values of the first `length` tokens of B rows, [B, Hkv, length, D] each.
+
+        A view if `rows` is a slice, otherwise a copy.
+        """
         return self.k[layer][rows, :, :length], self.v[layer][rows, :, :length]
 
     @property

@@ -1,8 +1,8 @@
 """Exercise 1: two partial results become one.
 
-Attention over a long context can be divided among several workers: each takes some of the keys and returns its own
+Attention over a long context can be divided among several workers. Each takes some of the keys and returns its own
 weighted average and the logarithm of its sum of exponentials (the "log-sum-exp"). Two such results merge exactly, without
-looking at the scores again. A GPU kernel for decoding lives on this.
+another look at the scores. GPU kernels for decoding depend on this.
 
     out_a [H, D], lse_a [H]    from keys 0 to i
     out_b [H, D], lse_b [H]    from keys i to S
@@ -18,6 +18,6 @@ from torch import Tensor
 def merge(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -> tuple[Tensor, Tensor]:
     """The average over all keys, [H, D], and its log-sum-exp, [H].
 
-    Take care: lse may be several hundred, so exp(lse) overflows; and a part without any visible key has lse = -inf.
+    Beware: lse may be several hundred, so exp(lse) overflows; and a part that sees no key has lse = -inf.
     """
-    raise NotImplementedError("weigh each average by its share of the whole sum")
+    raise NotImplementedError("weight each average by its part of the whole sum")

@@ -1,8 +1,8 @@
-"""Exercise 2: which tiles can be skipped.
+"""Exercise 2: which tiles can be skipped?
 
-A step has queries at positions first to last. Keys come in tiles: tile i holds positions i * size to (i + 1) * size - 1. A tile
-needs no work at all if no query may look at any of its keys: all of them lie in the future, or beyond every query's
-window (which counts the query itself). And a tile needs no mask if every query may look at every key of it.
+A step has queries at positions `first` to `last`. Keys come in tiles: tile i holds positions i * size to (i + 1) * size - 1. A
+tile needs no work if no query may look at any of its keys, because they are all in the future or outside every query's
+window (which counts the query itself). A tile needs no mask if every query may look at every key in it.
 
 Fill in the function. `.venv/bin/python -m pytest stages/s09_flash_attention/exercises/test_ex2_tiles.py` checks it.
 """
@@ -11,5 +11,5 @@ from __future__ import annotations
 
 
 def tiles(first: int, last: int, size: int, window: int | None) -> tuple[list[int], list[int]]:
-    """Returns (tiles that need work, those of them that need no mask), each in ascending order."""
+    """Returns (the tiles that need work, those among them that need no mask), both in ascending order."""
     raise NotImplementedError("compare the first and last key of a tile with the first and last query")

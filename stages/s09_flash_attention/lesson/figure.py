@@ -11,8 +11,8 @@ from common.bench.results import ROOT
 FIGURES = ROOT / "articles" / "figures"
 SHOWN = {"eager": "all scores (eager)", "tiled": "tiles, in plain torch", "sdpa": "torch's kernel (sdpa)"}
 PICTURES = {
-    "mb": ("memory", "Without the matrix of scores, memory grows with the length, not with its square", "MB"),
-    "ms": ("time", "Time grows with the square in every way; what differs is the bytes moved", "ms"),
+    "mb": ("memory", "Memory: only the eager way grows with the square", "MB"),
+    "ms": ("time", "Time grows with the square in every way", "ms"),
 }
 
 
@@ -23,7 +23,7 @@ def draw(name: str, machine: str = "cpu", folder: Path = FIGURES) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for unit, (short, title, axis) in PICTURES.items():
-        figure, axes = new_figure(title, "tokens of the prompt", f"{axis}, one layer")
+        figure, axes = new_figure(title, "tokens in the prompt", f"{axis}, one layer")
         for way, label in SHOWN.items():
             found = [
                 (n, values[f"{way}_{n}_{unit}"]["value"]) for n in lengths if f"{way}_{n}_{unit}" in values

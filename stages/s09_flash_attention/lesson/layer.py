@@ -1,4 +1,4 @@
-"""One layer of the engine's attention, without a model around it: any length, any way, its time and its memory."""
+"""One layer of the engine's attention, without a model around it, for prompts of any length; and the memory it takes."""
 
 from __future__ import annotations
 

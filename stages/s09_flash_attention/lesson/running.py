@@ -1,4 +1,4 @@
-"""The running softmax on plain numbers, so that each of its steps can be looked at."""
+"""The running softmax on plain numbers, to look at it step by step."""
 
 from __future__ import annotations
 
