@@ -164,13 +164,13 @@ def test_decoding_requests_are_read_in_place(parts, monkeypatch):
     for _ in range(9):
         made.step()
     seen: list = []
-    real = engine.attention.F.scaled_dot_product_attention
+    real = torch.nn.functional.scaled_dot_product_attention
 
     def watched(q, k, v, *args, **named):
         seen.append((q.shape, k.untyped_storage().data_ptr()))
         return real(q, k, v, *args, **named)
 
-    monkeypatch.setattr(engine.attention.F, "scaled_dot_product_attention", watched)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
     made.step()
     kept = {layer.untyped_storage().data_ptr() for layer in made.runner.cache.k}
     assert len(seen) == len(kept)
@@ -181,13 +181,13 @@ def test_decoding_requests_are_read_in_place(parts, monkeypatch):
 
 def test_a_fresh_prompt_needs_no_mask(parts, monkeypatch):
     asked: list = []
-    real = engine.attention.F.scaled_dot_product_attention
+    real = torch.nn.functional.scaled_dot_product_attention
 
     def watched(q, k, v, mask=None, **named):
         asked.append((mask is None, named.get("is_causal", False)))
         return real(q, k, v, mask, **named)
 
-    monkeypatch.setattr(engine.attention.F, "scaled_dot_product_attention", watched)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
     made = new(parts, "sdpa", max_num_batched_tokens=64)
     made.add(PROMPTS[3], params(1))
     made.step()
