@@ -50,7 +50,9 @@ def measure(run: Run) -> None:
     tally = Tally()
     engines = {"before": load_stage(8).engine, "after": engine}
     made = {
-        side: package.Engine(model, tokenizer, config, package.EngineConfig(max_num_seqs=REQUESTS, max_seq_len=PROMPT + NEW))
+        side: package.Engine(
+            model, tokenizer, config, package.EngineConfig(max_num_seqs=REQUESTS, max_seq_len=PROMPT + NEW)
+        )
         for side, package in engines.items()
     }
     prompts = random_prompts(config.vocab_size, run.args.seed)
