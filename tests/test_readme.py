@@ -82,7 +82,7 @@ def test_what_cannot_be_run_here_says_what_it_needs():
 def test_promise_command_and_picture_stand_on_the_first_screen():
     first = TEXT.split("\n## ")[0]
     assert first.startswith("# Vitrine\n")
-    assert "make stage-02" in first
+    assert "make stage-08" in first
     assert "make test" in first
     picture = re.search(r"!\[[^\]]{20,}\]\(([^)]+)\)", first)
     assert picture is not None
