@@ -13,6 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from tests.contract.servers import end
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = "there is no Chromium (Debian: apt-get install chromium)"
 
@@ -58,9 +60,4 @@ def browse(url: str, folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        popen.terminate()
-        try:
-            popen.wait(10)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            popen.wait()
+        end(popen)

@@ -122,12 +122,17 @@ def process(
             until(lambda: server.http.get("/health").status_code == 200, "a loaded model")
         yield server
     finally:
-        popen.terminate()
-        try:
-            popen.wait(10)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            popen.wait()
+        end(popen)
+
+
+def end(popen: subprocess.Popen[Any]) -> None:
+    """Asks a process to end, and ends it after ten seconds."""
+    popen.terminate()
+    try:
+        popen.wait(10)
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.wait()
 
 
 # Inside the test's process.

@@ -26,6 +26,11 @@ class Chunks:
 
     def __init__(self, inputs: Inputs, first: int):
         """All requests from number `first` on."""
+        from torch.nn.attention.varlen import varlen_attn
+
+        self.attend = varlen_attn
+        # Until torch 2.11 grouped heads need no flag, and there is none.
+        self.has_flag = "enable_gqa" in inspect.signature(varlen_attn).parameters
         query_lens, context_lens = inputs.query_lens[first:], inputs.context_lens[first:]
         self.tokens = slice(sum(inputs.query_lens[:first]), None)  # of the flat list
         self.max_q, self.max_k = max(query_lens), max(context_lens)
@@ -40,17 +45,13 @@ class Chunks:
 
     def __call__(self, layer: LayerInfo, q: Tensor, cache: KVCache) -> Tensor:
         """q [tokens, Hq, D] -> [tokens, Hq, D]."""
-        from torch.nn.attention.varlen import varlen_attn
-
         k, v = (kept[layer.index][self.rows, :, self.positions] for kept in (cache.k, cache.v))
         # How far a query sees to its left and to its right; -1: without a limit.
         window = (-1 if layer.window is None else layer.window - 1, 0)
-        # Until torch 2.11 grouped heads need no flag, and there is none.
         grouped = layer.num_heads != layer.num_kv_heads
-        flag = "enable_gqa" in inspect.signature(varlen_attn).parameters
-        more: dict[str, Any] = {"enable_gqa": True} if grouped and flag else {}
+        more: dict[str, Any] = {"enable_gqa": True} if grouped and self.has_flag else {}
         lengths = self.cu_q, self.cu_k, self.max_q, self.max_k
-        out = varlen_attn(q.to(k.dtype), k, v, *lengths, scale=layer.scale, window_size=window, **more)
+        out = self.attend(q.to(k.dtype), k, v, *lengths, scale=layer.scale, window_size=window, **more)
         # It can return more than the result, if asked to.
         assert isinstance(out, torch.Tensor)
         return out.to(q.dtype)
